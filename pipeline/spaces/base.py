@@ -32,11 +32,19 @@ class Space(Protocol):
     """Shape of one row's latent."""
     dims: tuple[str, ...]
     """Names of those dimensions, `("channel", "y", "x")` or `("feature",)`."""
+    dtype: str
+    """How latents are stored, `float16` unless the YAML says otherwise; integer for tokens."""
+    precision: str
+    """What the network computes in: `float32`, `bfloat16` or `float16`. A row that is not finite is computed again after `load(device, torch.float32)`."""
     limit: int
-    """Largest batch worth trying."""
+    """Largest batch worth trying; the worker halves it when memory runs out."""
 
     def load(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the weights to the device; refuse in one sentence (NoiseZooError) what cannot be loaded."""
+        ...
+
+    def unload(self) -> None:
+        """Let go of the weights; `load` may be called again."""
         ...
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
@@ -45,6 +53,10 @@ class Space(Protocol):
 
     def __call__(self, batch: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """A batch of prepared images `(n, 3, h, w)` and their row numbers `(n,)` to latents `(n, *shape)`; or {"latent": ..., name: further per-row arrays}."""
+        ...
+
+    def extra_arrays(self) -> dict[str, tuple[int, ...]]:
+        """Names and row shapes of arrays that a call gives beside `latent` (captured noise levels); usually none."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -1,0 +1,282 @@
+"""The worker: the only place where spaces meet stores.
+
+It turns jobs into ledger entries: reads a shard's images, decodes them ahead of the model in threads, batches, computes, rescues rows that are not finite, backs off when memory runs
+out, samples fidelity, and hands whole units to a writing thread so that the model never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+
+from noisezoo import layout
+from noisezoo.ledger import Entry
+from noisezoo.store import Store
+from noisezoo.writer import Unit, write_unit
+from pipeline import fidelity, shards
+from pipeline.decode import decode
+from pipeline.sources.base import Picture
+from pipeline.spaces.base import Generates, Space
+from pipeline.units import Job, Order
+
+PENDING_WRITES = 2
+Report = Callable[[str, int], None]
+"""Called with a space and a number of rows whenever a batch of them is computed."""
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the accelerator where there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def versions() -> dict[str, str]:
+    """The software that decides what a latent is, for the ledger."""
+    return {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy", "pillow")}
+
+
+@dataclass
+class _Prepared:
+    """One row on its way to the models: an input for each space, or the reason why there is none."""
+
+    row: int
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass
+class _Draft:
+    """A unit while its batches come in."""
+
+    rows: range
+    started: float
+    batches: list[tuple[list[int], dict[str, torch.Tensor]]] = field(default_factory=list)
+    invalid: dict[int, str] = field(default_factory=dict)
+    samples: dict[int, torch.Tensor] = field(default_factory=dict)
+    rescued: int = 0
+
+
+class Worker:
+    """Computes jobs of one order on one device."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.store = Store(order.zoo)
+        self.device = pick_device(order.device)
+        self.group = self.store.group("r+")
+        facts = layout.check_format(self.group.attrs.asdict(), order.zoo)
+        self.rows, self.shard_rows = int(facts["rows"]), int(facts["shard_rows"])  # type: ignore[call-overload]
+        self.spaces: dict[str, Space] = {}
+        self.batch: dict[str, int] = {}
+        self._loaded: set[str] = set()
+        self._who = f"{socket.gethostname()}:{os.getpid()}"
+        self._device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+    def run(self, jobs: Iterable[Job], report: Report = lambda space, rows: None) -> Iterator[Entry]:
+        """Compute jobs in order and yield the entry of each unit once it is on the disk.
+
+        Decoding runs ahead across jobs, so that the model does not pause between shards; so does writing, behind it.
+        """
+        with ThreadPoolExecutor(self.order.decode_threads, "decode") as decoding, ThreadPoolExecutor(1, "write") as writing:
+            pending: deque[Future[Entry]] = deque()
+            try:
+                stream = self._prepared(jobs, decoding)
+                for job, prepared in groupby(stream, key=lambda pair: pair[0]):
+                    for unit in self._compute(job, (row for _, row in prepared), report):
+                        space_group = self.group[layout.space_path(unit.space)]
+                        pending.append(writing.submit(write_unit, self.store, space_group, unit))  # type: ignore[arg-type]
+                        while len(pending) > PENDING_WRITES:
+                            yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                # Whatever ends the run, what was handed to the writer is finished or failed as a whole.
+                decoding.shutdown(wait=False, cancel_futures=True)
+
+    def _prepared(self, jobs: Iterable[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, _Prepared]]:
+        """Every row of every job, decoded ahead by up to two batches, in order."""
+        ahead: deque[tuple[Job, Future[_Prepared]]] = deque()
+        for job in jobs:
+            self._hold(job.spaces)
+            depth = 2 * max(self.batch[name] for name in job.spaces) + self.order.decode_threads
+            for picture in shards.read(self.order.images, job.shard):
+                ahead.append((job, pool.submit(self._prepare, picture, {name: self.spaces[name] for name in job.spaces})))
+                while len(ahead) > depth:
+                    done, future = ahead.popleft()
+                    yield done, future.result()
+        for job, future in ahead:
+            yield job, future.result()
+
+    @staticmethod
+    def _prepare(picture: Picture, spaces: Mapping[str, Space]) -> _Prepared:
+        """Decode one image once and prepare it for each space."""
+        if picture.data is None:
+            return _Prepared(picture.row, reason=picture.reason or "no image")
+        try:
+            image = decode(picture.data)
+            return _Prepared(picture.row, {name: space.prepare(image) for name, space in spaces.items()})
+        except Exception as e:  # any decoder error is this row's alone
+            return _Prepared(picture.row, reason=f"{type(e).__name__}: {e}"[:300])
+
+    def _hold(self, names: tuple[str, ...]) -> None:
+        """Load the spaces that are not loaded; spaces of an earlier job stay until their last rows have left the decoders."""
+        for name in names:
+            if name not in self.spaces:
+                space: Space = instantiate(self.order.spaces[name])
+                self.spaces[name] = space
+                self.batch[name] = min(self.order.batch or space.limit, self.shard_rows)
+
+    def _load(self, names: tuple[str, ...]) -> None:
+        """Bring a job's weights to the device, and send away those of other spaces."""
+        for name in set(self._loaded) - set(names):
+            self.spaces[name].unload()
+            self._loaded.discard(name)
+        for name in names:
+            if name not in self._loaded:
+                self.spaces[name].load(self.device, getattr(torch, self.spaces[name].precision))
+                self._loaded.add(name)
+
+    def _compute(self, job: Job, prepared: Iterable[_Prepared], report: Report) -> Iterator[Unit]:
+        """One unit for each space of a job."""
+        rows = layout.span(job.shard, self.rows, self.shard_rows)
+        started = time.monotonic()
+        self._load(job.spaces)
+        drafts = {name: _Draft(rows, started) for name in job.spaces}
+        sampled = set(fidelity.sample(rows, self.order.fidelity_rows))
+        waiting: dict[str, list[_Prepared]] = {name: [] for name in job.spaces}
+        for row in prepared:
+            for name, draft in drafts.items():
+                if row.reason is not None:
+                    draft.invalid[row.row] = row.reason
+                    continue
+                waiting[name].append(row)
+                if row.row in sampled and isinstance(self.spaces[name], Generates):
+                    draft.samples[row.row] = row.inputs[name]
+                if len(waiting[name]) == self.batch[name]:
+                    self._batch(name, waiting[name], draft)
+                    report(name, len(waiting[name]))
+                    waiting[name] = []
+        for name, draft in drafts.items():
+            if waiting[name]:
+                self._batch(name, waiting[name], draft)
+            report(name, len(waiting[name]) + len(draft.invalid))
+            yield self._finish(name, job.shard, draft)
+
+    def _batch(self, name: str, rows: list[_Prepared], draft: _Draft) -> None:
+        """Compute one batch, halving it as often as memory demands; rows that come out not finite are computed again in float32."""
+        numbers = [row.row for row in rows]
+        inputs = torch.stack([row.inputs[name] for row in rows])
+        out = self._call(name, inputs, numbers)
+        bad = _not_finite(out["latent"])
+        if bad.any():
+            draft.rescued += self._rescue(name, inputs, numbers, out, bad)
+        draft.batches.append((numbers, out))
+
+    def _call(self, name: str, inputs: torch.Tensor, numbers: list[int]) -> dict[str, torch.Tensor]:
+        """The space on a batch; on out-of-memory on halves of it, and smaller batches from then on."""
+        space = self.spaces[name]
+        parts: list[dict[str, torch.Tensor]] = []
+        start = 0
+        size = len(numbers)
+        while start < len(numbers):
+            stop = min(start + size, len(numbers))
+            try:
+                with torch.inference_mode():
+                    batch = inputs[start:stop]
+                    batch = batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
+                    out = space(batch, torch.tensor(numbers[start:stop]))
+                    out = out if isinstance(out, dict) else {"latent": out}
+                    parts.append({key: value.float().cpu() if value.is_floating_point() else value.cpu() for key, value in out.items()})
+                start = stop
+            except (MemoryError, RuntimeError) as e:
+                if not _is_out_of_memory(e) or size == 1:
+                    raise
+                size = math.ceil(size / 2)
+                self.batch[name] = min(self.batch[name], size)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+    def _rescue(self, name: str, inputs: torch.Tensor, numbers: list[int], out: dict[str, torch.Tensor], bad: torch.Tensor) -> int:
+        """Recompute the bad rows in float32, in place; how many came out finite."""
+        space = self.spaces[name]
+        if space.precision == "float32":
+            return 0
+        space.load(self.device, torch.float32)
+        where = torch.nonzero(bad).flatten()
+        again = self._call(name, inputs[where], [numbers[int(i)] for i in where])
+        space.load(self.device, getattr(torch, space.precision))
+        for key, value in again.items():
+            out[key][where] = value
+        return int((~_not_finite(again["latent"])).sum())
+
+    def _finish(self, name: str, shard: int, draft: _Draft) -> Unit:
+        """Batches to whole arrays over the shard's rows; rows without a result are filled and invalid."""
+        group: Any = self.group[layout.space_path(name)]
+        first = draft.rows.start
+        arrays: dict[str, np.ndarray] = {}
+        for key in [key for key in group.array_keys() if key not in (layout.VALID, layout.FIDELITY)]:
+            array = group[key]
+            arrays[key] = np.full((len(draft.rows), *array.shape[1:]), array.fill_value, array.dtype)
+            for numbers, out in draft.batches:
+                with np.errstate(over="ignore"):
+                    arrays[key][np.array(numbers) - first] = out[key].numpy().astype(array.dtype)
+        valid = np.zeros(len(draft.rows), bool)
+        for numbers, out in draft.batches:
+            stored = arrays[layout.LATENT][np.array(numbers) - first]
+            finite = np.isfinite(stored).reshape(len(numbers), -1).all(axis=1) if stored.dtype.kind == "f" else np.ones(len(numbers), bool)
+            valid[np.array(numbers)[finite] - first] = True
+            for i in np.flatnonzero(~finite):
+                computed = bool(torch.isfinite(out["latent"][i]).all())
+                draft.invalid[numbers[i]] = f"does not fit {stored.dtype}" if computed else "not finite, in float32 either"
+        for key, values in arrays.items():
+            values[~valid] = group[key].fill_value
+        arrays[layout.VALID] = valid
+        if layout.FIDELITY in group:
+            arrays[layout.FIDELITY] = self._fidelity(name, draft, arrays[layout.LATENT], valid)
+        return Unit(
+            space=name,
+            shard=shard,
+            config_digest=self.order.digests[name],
+            arrays=arrays,
+            invalid=draft.invalid,
+            rescued=draft.rescued,
+            started=draft.started,
+            device=self._device_name,
+            worker=self._who,
+            versions=versions(),
+        )
+
+    def _fidelity(self, name: str, draft: _Draft, latent: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Regenerate the sampled rows from their latents as stored, and compare."""
+        table = np.full((len(draft.rows), len(layout.FIDELITY_MEASURES)), np.nan, np.float32)
+        rows = [row for row in draft.samples if valid[row - draft.rows.start]]
+        space = self.spaces[name]
+        if rows and isinstance(space, Generates):
+            places = np.array(rows) - draft.rows.start
+            with torch.inference_mode():
+                inputs = torch.stack([draft.samples[row] for row in rows]).to(self.device)
+                table[places] = fidelity.measure(space, inputs, torch.from_numpy(latent[places]).float().to(self.device))
+        return table
+
+
+def _not_finite(latent: torch.Tensor) -> torch.Tensor:
+    return ~torch.isfinite(latent.flatten(1)).all(dim=1) if latent.is_floating_point() else torch.zeros(len(latent), dtype=torch.bool)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
