@@ -6,7 +6,6 @@ whole objects, and only then entered in the ledger.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 import warnings
@@ -25,6 +24,8 @@ from noisezoo import layout, ledger
 from noisezoo.errors import NoiseZooError
 from noisezoo.ledger import Entry
 from noisezoo.store import Store
+
+TABLE_CHUNK_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,8 @@ def encode(array: zarr.Array, rows: range, values: np.ndarray) -> bytes:
     """The bytes of one whole shard of `array`, as Zarr itself encodes them, without touching the array's store."""
     if values.shape != (len(rows), *array.shape[1:]):
         raise ValueError(f"shard rows {rows.start}…{rows.stop - 1} need shape {(len(rows), *array.shape[1:])}, got {values.shape}")
-    memory: dict[str, Any] = {}
-    metadata = array.metadata.to_buffer_dict(default_buffer_prototype())
-    twin_store = MemoryStore(memory)
-    for key, buffer in metadata.items():
-        asyncio.run(twin_store.set(key, buffer))
-    twin = zarr.open_array(twin_store, mode="r+").with_config({"write_empty_chunks": True})
+    memory: dict[str, Any] = array.metadata.to_buffer_dict(default_buffer_prototype())
+    twin = zarr.open_array(MemoryStore(memory), mode="r+").with_config({"write_empty_chunks": True})
     twin[rows.start : rows.stop] = values
     key = layout.chunk_key("", rows.start // (array.shards or array.chunks)[0], array.ndim).lstrip("/")
     return bytes(memory[key].to_bytes())
@@ -235,6 +232,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _put(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attributes: dict[str, Any] | None = None) -> None:
     dtype: Any = str if values.dtype == object else values.dtype
-    array = group.create_array(name, shape=values.shape, chunks=tuple(max(1, n) for n in values.shape), dtype=dtype, dimension_names=dims, attributes=attributes)
+    chunks = (min(max(1, len(values)), TABLE_CHUNK_ROWS), *values.shape[1:])
+    array = group.create_array(name, shape=values.shape, chunks=chunks, dtype=dtype, dimension_names=dims, attributes=attributes)
     if values.size:
         array[...] = values
