@@ -1,0 +1,123 @@
+"""The command `noisezoo`.
+
+What a downloader types is answered here; what a builder types is handed to the engine when this package runs from a checkout, and answered with how to get one otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+
+from noisezoo._version import __version__
+from noisezoo.errors import NoiseZooError, nearest
+
+BUILDER = {
+    "build": "ingest the images and compute every space that is asked for; goes on where it stopped",
+    "status": "what is done and what is left, per space",
+    "verify": "check every finished unit against the ledger; corrupt ones are computed again by the next build",
+    "study": "analyse the zoo and write its report",
+    "publish": "write the publishable folder",
+    "spaces": "list the spaces that can be built; `spaces check NAME` tries one",
+}
+DOWNLOADER = {
+    "info": "what a zoo holds: noisezoo info PATH-OR-URL",
+    "verify": "check every shard against its digest: noisezoo verify PATH-OR-URL",
+}
+HELP = """\
+NoiseZoo {version}: every image as one row in many latent spaces.
+
+Read a zoo (anywhere):
+{reader}
+
+Build a zoo (from a checkout):
+{builder}
+
+What is built is said by overrides, after the command:
+  noisezoo build experiment=toy                       the small world that ships with the project
+  noisezoo build dataset=folder dataset.root=photos spaces=[toy_clip] name=mine
+  noisezoo build experiment=celeba dataset.root=/data/celeba spaces=[sd15,clip_b16] dataset.limit=1000
+  noisezoo build --cfg job                            the whole configuration, without running it
+  noisezoo build --multirun inverter.steps=10,20,50   one build for each value
+"""
+
+
+def usage() -> str:
+    """The text of `noisezoo --help`."""
+
+    def lines(commands: dict[str, str]) -> str:
+        return "\n".join(f"  noisezoo {name:<9}{text}" for name, text in commands.items())
+
+    return HELP.format(version=__version__, reader=lines(DOWNLOADER), builder=lines(BUILDER))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; every failure a user can mend is one sentence on standard error and status 1."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    if args[0] == "--version":
+        print(__version__)
+        return 0
+    try:
+        return _run(args[0], args[1:])
+    except NoiseZooError as e:
+        print(f"noisezoo: {e}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _run(command: str, rest: list[str]) -> int:
+    if command in READERS and rest and _is_place(rest[0]):
+        return READERS[command](rest)
+    if command in BUILDER:
+        return _engine(command, rest)
+    if command in READERS:
+        raise NoiseZooError(f"Say which zoo: noisezoo {command} PATH-OR-URL.")
+    raise NoiseZooError(f"There is no command '{command}': {nearest(command, {*BUILDER, *READERS})} Type `noisezoo --help`.")
+
+
+def _is_place(word: str) -> bool:
+    return "=" not in word and not word.startswith("-")
+
+
+def _engine(command: str, rest: list[str]) -> int:
+    if importlib.util.find_spec("pipeline") is None or importlib.util.find_spec("stages") is None:
+        raise NoiseZooError(
+            f"`noisezoo {command}` needs the engine, which runs from a checkout: clone the repository and type `pip install -e '.[build]'` in it."
+        )
+    if importlib.util.find_spec("hydra") is None or importlib.util.find_spec("torch") is None:
+        raise NoiseZooError(f"`noisezoo {command}` needs the extra 'build': type `pip install -e '.[build]'` in the checkout.")
+    from importlib import import_module
+
+    # By name, not by import statement: the library never depends on the engine.
+    run: Callable[[str, list[str]], int] = import_module("pipeline.app").run
+    return run(command, rest)
+
+
+def _info(rest: list[str]) -> int:
+    import noisezoo
+    from noisezoo.info import table
+
+    print(table(noisezoo.open(rest[0])))
+    return 0
+
+
+def _verify(rest: list[str]) -> int:
+    import noisezoo
+    from noisezoo.verify import verify
+
+    zoo = noisezoo.open(rest[0])
+    problems = verify(zoo)
+    units = sum(len(space.finished) for space in zoo.spaces.values())
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise NoiseZooError(f"{len(problems)} of {units} units of {rest[0]} are not what the ledger says; fetch or build them again.")
+    print(f"{units} units in {len(zoo.spaces)} spaces agree with the ledger.")
+    return 0
+
+
+READERS: dict[str, Callable[[list[str]], int]] = {"info": _info, "verify": _verify}

@@ -1,0 +1,204 @@
+"""Reading a zoo: rows, labels, splits and spaces, lazily, from a folder or any URL.
+
+`noisezoo.open(...)` reads metadata alone; latents are read when they are indexed, and only the chunks that hold the rows asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import zarr
+
+from noisezoo import layout, ledger
+from noisezoo.errors import NoiseZooError, nearest
+from noisezoo.store import Store
+
+
+def open(url: str) -> Zoo:
+    """Open the zoo at a folder or URL (`zoos/toy/zoo.zarr`, `s3://bucket/zoo.zarr`, `hf://datasets/USER/NAME/zoo.zarr`)."""
+    return Zoo(Store(str(url)))
+
+
+class Zoo:
+    """Aligned rows in many spaces."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        try:
+            self.group = store.group("r")
+        except FileNotFoundError as e:
+            what = "is not a zoo (it holds no zarr.json)" if store.exists() else "does not exist"
+            raise NoiseZooError(f"{store.url} {what}: give the zoo.zarr that `noisezoo build` wrote.") from e
+        except Exception as e:
+            raise NoiseZooError(f"{store.url} is not a zoo ({type(e).__name__}: {e}): give the zoo.zarr that `noisezoo build` wrote.") from e
+        self.facts = layout.check_format(self.group.attrs.asdict(), store.url)
+
+    def __repr__(self) -> str:
+        return f"<Zoo {self.store.url}: {len(self)} rows, spaces {', '.join(self.spaces) or 'none'}>"
+
+    def __len__(self) -> int:
+        return int(self.facts["rows"])  # type: ignore[call-overload]
+
+    @property
+    def shard_rows(self) -> int:
+        return int(self.facts["shard_rows"])  # type: ignore[call-overload]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where the images came from: name, licence, homepage, digest, selection."""
+        return dict(self.facts["source"])  # type: ignore[call-overload]
+
+    @cached_property
+    def spaces(self) -> dict[str, SpaceView]:
+        """All spaces by name."""
+        group = self.group[layout.SPACES]
+        assert isinstance(group, zarr.Group)
+        return {name: SpaceView(self, name, part) for name, part in sorted(group.groups()) if "config_digest" in part.attrs}
+
+    def __getitem__(self, name: str) -> SpaceView:
+        try:
+            return self.spaces[name]
+        except KeyError:
+            raise NoiseZooError(f"This zoo has no space '{name}': {nearest(name, self.spaces)}") from None
+
+    @cached_property
+    def labels(self) -> Labels:
+        group = self.group[layout.LABELS]
+        assert isinstance(group, zarr.Group)
+        return Labels(group)
+
+    def row_fact(self, name: str) -> np.ndarray:
+        """An array of `rows/` (`key`, `number`, `sha256`, …), read whole."""
+        group = self.group[layout.ROWS]
+        assert isinstance(group, zarr.Group)
+        if name not in group:
+            raise NoiseZooError(f"This zoo knows no '{name}' of its rows: {nearest(name, group.array_keys())}")
+        return np.asarray(group[name][...])  # type: ignore[index]
+
+    @property
+    def row_facts(self) -> list[str]:
+        """Names of the arrays of `rows/`."""
+        group = self.group[layout.ROWS]
+        assert isinstance(group, zarr.Group)
+        return sorted(group.array_keys())
+
+    @cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Row numbers of each split."""
+        split = self.row_fact("split")
+        return {name: np.flatnonzero(split == i) for i, name in enumerate(self.facts["splits"])}  # type: ignore[arg-type]
+
+    def rows(self, split: str | None = None) -> np.ndarray:
+        """Row numbers of a split, or all."""
+        if split is None:
+            return np.arange(len(self))
+        try:
+            return self.splits[split]
+        except KeyError:
+            raise NoiseZooError(f"This zoo has no split '{split}': {nearest(split, self.splits)}") from None
+
+    def pair(self, a: str, b: str, split: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Two spaces over the rows that are valid in both, and those rows' numbers."""
+        first, second = self[a], self[b]
+        rows = self.rows(split)
+        rows = rows[first.valid[rows] & second.valid[rows]]
+        return first.take(rows), second.take(rows), rows
+
+
+class Labels(Mapping[str, np.ndarray]):
+    """The source's attributes by name, each `(rows,)` int8 with -1 for unknown."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self._group = group
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(str(n) for n in self._group["attribute"][...]) if "attribute" in self._group else ()  # type: ignore[index,union-attr]
+
+    @cached_property
+    def values(self) -> np.ndarray:  # type: ignore[override]
+        """(rows, attributes) int8."""
+        return np.asarray(self._group["label"][...]) if self.names else np.zeros((0, 0), np.int8)  # type: ignore[index]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            column: np.ndarray = self.values[:, self.names.index(name)]
+        except ValueError:
+            raise NoiseZooError(f"This zoo has no attribute '{name}': {nearest(name, self.names)}") from None
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class SpaceView:
+    """One space of a zoo. Index it by rows for a NumPy array; `array` is the Zarr array itself."""
+
+    def __init__(self, zoo: Zoo, name: str, group: zarr.Group) -> None:
+        self.zoo = zoo
+        self.name = name
+        self.group = group
+
+    def __repr__(self) -> str:
+        return f"<space {self.name}: {self.array.shape} {self.array.dtype}, {int(self.valid.sum())} valid>"
+
+    @property
+    def array(self) -> zarr.Array:
+        array = self.group[layout.LATENT]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the latents were computed with."""
+        return dict(self.group.attrs["config"])  # type: ignore[arg-type]
+
+    @property
+    def config_digest(self) -> str:
+        return str(self.group.attrs["config_digest"])
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        """(rows,) bool: which rows could be computed."""
+        return np.asarray(self.group[layout.VALID][...])  # type: ignore[index]
+
+    @cached_property
+    def fidelity(self) -> dict[str, np.ndarray]:
+        """Per measure the values of the rows that were regenerated; empty where the space has none."""
+        if layout.FIDELITY not in self.group:
+            return {}
+        values = np.asarray(self.group[layout.FIDELITY][...])  # type: ignore[index]
+        return {name: values[np.isfinite(values[:, i]), i] for i, name in enumerate(layout.FIDELITY_MEASURES)}
+
+    @property
+    def finished(self) -> dict[int, ledger.Entry]:
+        """The ledger's entries for the present configuration, by shard."""
+        return ledger.finished(self.zoo.store, self.name, self.config_digest)
+
+    def __len__(self) -> int:
+        return len(self.zoo)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Latents of a slice, a row or an array of rows, valid or not."""
+        return self.take(rows) if isinstance(rows, np.ndarray | list) else np.asarray(self.array[rows])
+
+    def take(self, rows: Any) -> np.ndarray:
+        """Latents of these rows `(n, *shape)`, in the order given; each chunk is read once."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        if len(rows) and (rows.min() < -len(self) or rows.max() >= len(self)):
+            raise NoiseZooError(f"Rows of '{self.name}' run from 0 to {len(self) - 1}, not {int(rows.min())} to {int(rows.max())}.")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        unique, back = np.unique(rows, return_inverse=True)
+        return np.asarray(self.array.oindex[unique])[back] if len(rows) else np.zeros((0, *self.shape[1:]), self.array.dtype)
