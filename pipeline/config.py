@@ -1,0 +1,97 @@
+"""The schema of the configuration: what may be set, of which type, with which default.
+
+Hydra checks every override against it, so that a misspelt key or a wrong type is told before any work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Ingest:
+    """Source to tar shards, rows and labels."""
+
+    _target_: str = MISSING
+    workers: int = 2
+    """Shards written at once."""
+    copy: bool = True
+    """False references the source's own files instead of copying them."""
+    max_broken_share: float = 0.01
+    """Share of broken images beyond which ingest stops."""
+
+
+@dataclass
+class Compute:
+    """Spaces over shards: the stages invert and encode."""
+
+    _target_: str = MISSING
+    batch: int | None = None
+    """Rows in a batch; each space's own limit by default."""
+    decode_threads: int = 2
+    fidelity_rows: int = 4
+    """Rows of each shard that are regenerated and compared."""
+
+
+@dataclass
+class Verify:
+    _target_: str = MISSING
+
+
+@dataclass
+class Study:
+    _target_: str = MISSING
+    projections: int = 1000
+    """Random directions of the Gaussianity tests."""
+    rows_per_test: int = 250
+    attributes: list[str] | None = None
+    """Attributes to probe; all by default."""
+    pictures: int = 8
+    """Rows in the strip of originals and regenerations."""
+
+
+@dataclass
+class Publish:
+    _target_: str = MISSING
+    force: bool = False
+    """Publish a zoo that is unfinished or unverified; the card then says so in its first line."""
+
+
+@dataclass
+class Config:
+    """One build: which images, into which spaces, where to."""
+
+    name: str = MISSING
+    """Names the zoo; zoos/<name> holds everything."""
+    dir: str = "zoos/${name}"
+    zoo: str = "${dir}/zoo.zarr"
+    images: str = "${dir}/images"
+    report: str = "${dir}/report"
+    shard_rows: int = 1024
+    """Rows of a shard, a power of two for the best chunks; fixed when the zoo is made."""
+    spaces: list[str] = field(default_factory=list)
+    """Names of conf/space/ to compute."""
+    rebuild: list[str] = field(default_factory=list)
+    """Spaces to delete and compute anew."""
+    device: str = "auto"
+    dataset: Any = MISSING
+    inverter: Any = MISSING
+    runner: Any = MISSING
+    hub: Any = MISSING
+    ingest: Ingest = field(default_factory=Ingest)
+    invert: Compute = field(default_factory=Compute)
+    encode: Compute = field(default_factory=Compute)
+    verify: Verify = field(default_factory=Verify)
+    study: Study = field(default_factory=Study)
+    publish: Publish = field(default_factory=Publish)
+    space: dict[str, Any] = field(default_factory=dict)
+    """Each space's configuration, `space.<name>.<key>`; filled from conf/space/ for the names in `spaces`."""
+
+
+def register() -> None:
+    """Make the schema known to Hydra."""
+    ConfigStore.instance().store("schema", Config)
