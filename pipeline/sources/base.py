@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+from pipeline.sources.places import Place
 
 
 @dataclass(frozen=True)
@@ -21,23 +23,40 @@ class Index:
     """The source's own name for each row (`000001.jpg`), unique."""
     attributes: tuple[str, ...] = ()
     labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int8))
-    """(rows, attributes) int8; 1 / 0, a class number, or -1 where unknown."""
+    """(rows, attributes) int8; 1 / 0, a small number, or -1 where unknown."""
     splits: tuple[str, ...] = ()
     split: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
     """(rows,) int8: place of each row's split in `splits`, -1 for none."""
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     """Further per-row arrays (identity, landmarks, the toy world's true z), stored under `rows/`."""
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The words for the numbers of those arrays in `extra` that are categories: `{"paper_split": ("train", "test")}`; -1 is none."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: np.ndarray) -> Index:
+        """The table of some rows, in the order given."""
+        return Index(
+            keys=tuple(self.keys[i] for i in rows),
+            attributes=self.attributes,
+            labels=self.labels[rows] if self.labels.size else np.zeros((len(rows), len(self.attributes)), np.int8),
+            splits=self.splits,
+            split=self.split[rows] if len(self.split) else np.full(len(rows), -1, np.int8),
+            extra={name: values[rows] for name, values in self.extra.items()},
+            names=self.names,
+        )
 
     def digest(self) -> str:
         """sha256 over (key, split, labels) of every row: equal for every form of the same data set."""
         h = hashlib.sha256()
         h.update("\0".join(self.attributes).encode())
-        names = np.array([*self.splits, ""])  # -1 picks the last
+        names = [*self.splits, ""]  # -1 picks the last
         for i, key in enumerate(self.keys):
             part = names[self.split[i]] if len(self.split) else ""
             h.update(f"\n{key}\t{part}\t".encode())
             if self.labels.size:
-                h.update(self.labels[i].tobytes())
+                h.update(self.labels[i].astype(np.int8).tobytes())
         return h.hexdigest()
 
 
@@ -46,6 +65,7 @@ class Picture:
     """One row's image file as the source holds it, or the reason why there is none."""
 
     row: int
+    """The row's number in the whole source."""
     data: bytes | None
     reason: str | None = None
     extension: str = "jpg"
@@ -65,4 +85,13 @@ class Source(Protocol):
 
     def read(self, rows: Sequence[int]) -> Iterator[Picture]:
         """The image files of these rows (ascending row numbers of `index`), in that order; a bad file is a `Picture` with a reason, never an exception."""
+        ...
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A source whose images lie on this machine's disk, so that they can be referenced instead of copied, and a change of one of them be noticed."""
+
+    def places(self, rows: Sequence[int]) -> list[Place]:
+        """Where the image files of these rows lie."""
         ...

@@ -1,0 +1,194 @@
+"""Where an image file's bytes lie on disk — a file, or a run of bytes in a tar or zip — and how to fetch them without ever leaving the source's folder.
+
+Nothing here raises for a bad file: it says why, in a phrase that ends up in the quarantine list.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+LARGEST_FILE = 256 * 1024 * 1024
+"""Bytes of one image file; more is no image that any space would take, and would only fill the memory."""
+
+_LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One image file: all of `path`, or `length` bytes of it at `offset`."""
+
+    path: str
+    offset: int = 0
+    length: int = -1
+    """Bytes as stored; -1 for the whole file."""
+    zipped: bool = False
+    """`offset` is that of a zip's local header, and the bytes may be deflated."""
+    size: int = -1
+    """Bytes once unpacked; zips only."""
+    crc: int = 0
+    """CRC-32 of the unpacked bytes; zips only."""
+    within: str = ""
+    """The folder that `path` must not leave, by link or otherwise; empty where `path` is an archive that the user named."""
+    fault: str = ""
+    """A reason, known from the table alone, not to read at all."""
+
+
+class Unreadable(Exception):
+    """Why there are no bytes, as a phrase."""
+
+
+class Reader:
+    """Fetches places; keeps the archive it read last open, because the next place is most often in it too."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def fetch(self, place: Place) -> bytes:
+        """The image file's bytes; `Unreadable` with a reason where there are none."""
+        if place.fault:
+            raise Unreadable(place.fault)
+        try:
+            if place.length < 0:
+                return _whole(place)
+            return self._part(place)
+        except OSError as e:
+            raise Unreadable(_phrase(e)) from e
+        except ValueError as e:  # a NUL in the name
+            raise Unreadable("a name that no file can have") from e
+
+    def _part(self, place: Place) -> bytes:
+        if place.length > LARGEST_FILE or place.size > LARGEST_FILE:
+            raise Unreadable(f"larger than {LARGEST_FILE >> 20} MiB")
+        if self._path != place.path or self._file is None:
+            if self._file is not None:
+                self._file.close()
+            self._file = open(place.path, "rb")  # noqa: SIM115 - kept for the next place
+            self._path = place.path
+        self._file.seek(place.offset)
+        if place.zipped:
+            return _unzip(self._file, place)
+        data = self._file.read(place.length)
+        if len(data) < place.length:
+            raise Unreadable("the archive ends before this file does")
+        return data
+
+
+def fetch_all(rows: Iterable[int], places: Iterable[Place]) -> Iterator[tuple[int, bytes | None, str | None]]:
+    """(row, bytes, reason) of each row, in order."""
+    with Reader() as reader:
+        for row, place in zip(rows, places, strict=True):
+            try:
+                yield row, reader.fetch(place), None
+            except Unreadable as e:
+                yield row, None, str(e)
+
+
+def stamp(place: Place) -> tuple[int, int]:
+    """(bytes, modification time in ns) of the file that holds a place, (-1, -1) where there is none: equal stamps mean that nobody has touched it."""
+    if place.fault:
+        return -1, -1
+    try:
+        # An archive holds many rows and is asked about for each of them; a plain file holds one.
+        found = os.stat(place.path) if place.length < 0 else _archive_stat(place.path)
+    except (OSError, ValueError):
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def outside(name: str) -> bool:
+    """Whether a name given by a table or an archive would lead out of the folder it belongs to."""
+    parts = name.replace("\\", "/").split("/")
+    return not name or name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":") or "\0" in name
+
+
+@functools.lru_cache(maxsize=64)
+def _archive_stat(path: str) -> os.stat_result:
+    return os.stat(path)
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _inside(path: str, within: str) -> bool:
+    root = _real_folder(within)
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _whole(place: Place) -> bytes:
+    path = place.path
+    if place.within and not _inside(_real_folder(os.path.dirname(path)), place.within):
+        raise Unreadable("a name outside the folder")
+    # Without O_NONBLOCK a named pipe would hang here for ever; with O_NOFOLLOW a link is noticed before it is followed.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        fd = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as e:
+        if e.errno != errno.ELOOP or not os.path.islink(path):
+            raise
+        real = os.path.realpath(path)
+        if place.within and not _inside(real, place.within):
+            raise Unreadable("a link that leads outside the folder") from e
+        fd = os.open(real, flags)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable("not a regular file")
+        if found.st_size > LARGEST_FILE:
+            raise Unreadable(f"larger than {LARGEST_FILE >> 20} MiB")
+        data = os.read(fd, found.st_size)
+        while len(data) < found.st_size:
+            more = os.read(fd, found.st_size - len(data))
+            if not more:
+                raise Unreadable("shrank while it was read")
+            data += more
+        return data
+    finally:
+        os.close(fd)
+
+
+def _unzip(file: BinaryIO, place: Place) -> bytes:
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size:
+        raise Unreadable("the archive ends before this file does")
+    magic, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    if magic != b"PK\3\4":
+        raise Unreadable("the zip's directory points at something else")
+    if flags & 1:
+        raise Unreadable("encrypted in the zip")
+    file.seek(name_length + extra_length, os.SEEK_CUR)
+    data = file.read(place.length)
+    if len(data) < place.length:
+        raise Unreadable("the archive ends before this file does")
+    if method == 8:
+        try:
+            data = zlib.decompressobj(-15).decompress(data, place.size + 1)
+        except zlib.error as e:
+            raise Unreadable("damaged inside the zip") from e
+    elif method != 0:
+        raise Unreadable(f"compressed in the zip by method {method}, which is neither stored nor deflated")
+    if len(data) != place.size or zlib.crc32(data) != place.crc:
+        raise Unreadable("damaged inside the zip")
+    return data
+
+
+def _phrase(error: OSError) -> str:
+    known = {errno.ENOENT: "no such file", errno.ENOTDIR: "no such file", errno.EACCES: "permission denied", errno.EPERM: "permission denied", errno.ELOOP: "a link to itself"}
+    return known.get(error.errno or 0, (error.strerror or "cannot be read").lower())
