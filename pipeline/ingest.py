@@ -6,8 +6,9 @@ What it leaves in the images folder:
     shard-000000.tar, shard-000000.json    a finished shard, the record last
     digests.npy, ingest.json               written at the end: the whole, for `load`
 
-A shard is finished when its record exists and its tar has the size recorded there. Shards are written by one process each, under a passing name until they are whole, and hold the same
-bytes whoever writes them; so a run that was killed ends as an undisturbed one does.
+A shard is finished when its record exists and its tar has the size recorded there. Shards are written by one process
+each, under a passing name until they are whole, and hold the same bytes whoever writes them; so a run that was killed
+ends as an undisturbed one does.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from noisezoo.store import Store
 from pipeline import rowtable, shards
 from pipeline.shards import Record
 from pipeline.sources.base import Index, Located, Source
-from pipeline.sources.check import NotAnImage, check
-from pipeline.sources.places import Reader, Unreadable, stamp
+from pipeline.sources.check import NotAnImageError, check
+from pipeline.sources.places import Reader, UnreadableError, stamp
 from pipeline.sources.selection import Selection
 
 PLAN, DONE, ROWS, STAMPS, DIGESTS = "plan.json", "ingest.json", "rows.parquet", "stamps.npy", "digests.npy"
@@ -101,7 +102,9 @@ def ingest(
     numbers = selection.of(whole)
     index = whole.take(numbers)
     if not copy and not isinstance(source, Located):
-        raise NoiseZooError(f"Images of '{source.name}' do not lie on this disk as files or tars and cannot be referenced: type ingest.copy=true.")
+        raise NoiseZooError(
+            f"Images of '{source.name}' do not lie on this disk as files or tars and cannot be referenced: type ingest.copy=true."
+        )
     plan = {
         "format": FORMAT,
         "source": facts(source),
@@ -117,7 +120,11 @@ def ingest(
     if not store.exists(PLAN):
         _begin(store, plan, index, numbers, source)
     shards.sweep(store)
-    todo = [s for s in range(layout.shard_count(len(numbers), shard_rows)) if s in redo or shards.read_record(store, s) is None]
+    todo = [
+        s
+        for s in range(layout.shard_count(len(numbers), shard_rows))
+        if s in redo or shards.read_record(store, s) is None
+    ]
     job = Job(source, store, numbers, shard_rows, copy)
     limit = max_broken_share * len(numbers)
     before = len(numbers) - sum(len(layout.span(s, len(numbers), shard_rows)) for s in todo)
@@ -133,7 +140,9 @@ def load(images_root: str) -> Ingested:
         index, rows = rowtable.from_bytes(store.read(ROWS))
         sha256 = np.load(io.BytesIO(store.read(DIGESTS)), allow_pickle=False)
     except FileNotFoundError as e:
-        raise NoiseZooError(f"{images_root} holds no finished ingest: type `noisezoo ingest` with the same overrides first.") from e
+        raise NoiseZooError(
+            f"{images_root} holds no finished ingest: type `noisezoo ingest` with the same overrides first."
+        ) from e
     return Ingested(
         root=images_root,
         source=done["source"],
@@ -151,7 +160,12 @@ def load(images_root: str) -> Ingested:
 
 def facts(source: Source) -> dict[str, Any]:
     """What a zoo says of its source."""
-    return {"name": source.name, "licence": source.licence, "homepage": source.homepage, "images_may_be_published": source.images_may_be_published}
+    return {
+        "name": source.name,
+        "licence": source.licence,
+        "homepage": source.homepage,
+        "images_may_be_published": source.images_may_be_published,
+    }
 
 
 # One shard, in whatever process.
@@ -171,7 +185,7 @@ class Job:
         return [int(n) for n in self.numbers[layout.span(shard, len(self.numbers), self.shard_rows)]]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The run was called off in the middle of a shard."""
 
 
@@ -192,15 +206,17 @@ def _shard(job: Job, shard: int, report: Callable[[int, int], bool]) -> None:
     shards.write_record(job.store, record)
 
 
-def _each(job: Job, rows: Sequence[int], record: Record, report: Callable[[int, int], bool], tar: shards.TarWriter | None) -> None:
+def _each(
+    job: Job, rows: Sequence[int], record: Record, report: Callable[[int, int], bool], tar: shards.TarWriter | None
+) -> None:
     done = broken = 0
     for picture in job.source.read(rows):
         done += 1
         try:
             if picture.data is None:
-                raise NotAnImage(picture.reason or "no image")
+                raise NotAnImageError(picture.reason or "no image")
             extension = check(picture.data)
-        except NotAnImage as e:
+        except NotAnImageError as e:
             record.add_invalid(picture.row, str(e))
             broken += 1
         else:
@@ -208,9 +224,10 @@ def _each(job: Job, rows: Sequence[int], record: Record, report: Callable[[int, 
             record.add(picture.row, hashlib.sha256(picture.data).hexdigest(), extension, offset, len(picture.data))
         if done == _TICK:
             if not report(done, broken):
-                raise Stopped
+                raise StoppedError
             done = broken = 0
-    report(done, broken)
+    if done:
+        report(done, broken)
     if record.rows != list(rows):
         raise RuntimeError(f"source '{job.source.name}' answered other rows than it was asked for")
 
@@ -277,17 +294,21 @@ def _work(block: Sequence[int]) -> None:
             return
         try:
             _shard(_job, shard, report)
-        except Stopped:
+        except StoppedError:
             return
 
 
-def _run_in_processes(job: Job, todo: Sequence[int], workers: int, limit: float, progress: Callable[[int], None]) -> None:
+def _run_in_processes(
+    job: Job, todo: Sequence[int], workers: int, limit: float, progress: Callable[[int], None]
+) -> None:
     # Spawned, not forked: the parent may hold threads and an accelerator. A block is a run of neighbouring shards, so that a source that can only be read forwards is read once.
     context = multiprocessing.get_context("spawn")
     done, broken, stop = context.Value("q", 0), context.Value("q", 0), context.Value("b", 0)
     size = 1 if isinstance(job.source, Located) else -(-len(todo) // workers)
     blocks = [todo[i : i + size] for i in range(0, len(todo), size)]
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job, done, broken, stop)) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start, initargs=(job, done, broken, stop)
+    ) as pool:
         try:
             waiting: set[Future[None]] = {pool.submit(_work, block) for block in blocks}
             while waiting:
@@ -299,7 +320,9 @@ def _run_in_processes(job: Job, todo: Sequence[int], workers: int, limit: float,
                 if broken.value > limit:
                     break
         except BrokenProcessPool as e:
-            raise NoiseZooError("A process of the ingest was killed, most often for want of memory: run the same command again with fewer workers, ingest.workers=1.") from e
+            raise NoiseZooError(
+                "A process of the ingest was killed, most often for want of memory: run the same command again with fewer workers, ingest.workers=1."
+            ) from e
         finally:
             stop.value = 1
             pool.shutdown(cancel_futures=True)
@@ -354,7 +377,9 @@ def _too_many(invalid: Sequence[Invalid], seen: int, rows: int, limit: float) ->
     reasons: dict[str, int] = defaultdict(int)
     for item in invalid:
         reasons[item.reason] += 1
-    told = "; ".join(f"{count:,} × {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:3])
+    told = "; ".join(
+        f"{count:,} × {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
+    )
     first = ", ".join(item.key for item in invalid[:3])
     return (
         f"Too many images are broken: {len(invalid):,} of the {seen:,} read so far, where {limit:g} of all {rows:,} are allowed ({told}; first: {first}): "
@@ -365,19 +390,29 @@ def _too_many(invalid: Sequence[Invalid], seen: int, rows: int, limit: float) ->
 # What has changed since the plan was made.
 
 
-def _compare(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndarray, source: Source) -> set[int] | None:
+def _compare(
+    store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndarray, source: Source
+) -> set[int] | None:
     """Shards to do again because their broken images have been mended; None where the whole ingest is finished. A sentence where the source is no longer what it was."""
     try:
         before = json.loads(store.read(PLAN))
     except FileNotFoundError:
         return set()
-    for key, override in (("format", None), ("selection", "dataset"), ("shard_rows", "ingest.shard_rows"), ("copy", "ingest.copy")):
+    for key, override in (
+        ("format", None),
+        ("selection", "dataset"),
+        ("shard_rows", "ingest.shard_rows"),
+        ("copy", "ingest.copy"),
+    ):
         if before[key] != plan[key]:
             raise NoiseZooError(
-                f"{store.url} holds images ingested with {override or key} {_told(before[key])}, not {_told(plan[key])}: use the former again, or give the new zoo another folder with dir=…."
+                f"{store.url} holds images ingested with {override or key} {_told(before[key])}, not {_told(plan[key])}: "
+                "use the former again, or give the new zoo another folder with dir=…."
             )
     if before["source"]["name"] != plan["source"]["name"]:
-        raise NoiseZooError(f"{store.url} holds images of '{before['source']['name']}', not of '{plan['source']['name']}': give the new zoo another folder with dir=….")
+        raise NoiseZooError(
+            f"{store.url} holds images of '{before['source']['name']}', not of '{plan['source']['name']}': give the new zoo another folder with dir=…."
+        )
     old, old_numbers = rowtable.from_bytes(store.read(ROWS))
     if before["digest"] != plan["digest"] or not np.array_equal(old_numbers, numbers):
         raise _changed(store, *_rows_changed(old, old_numbers, index, numbers))
@@ -396,7 +431,7 @@ def _compare(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.nd
                 continue  # not yet ingested: whatever is there now is what will be
             try:
                 digest = hashlib.sha256(reader.fetch(place)).hexdigest()
-            except Unreadable:
+            except UnreadableError:
                 digest = ""
             if digest == record.sha256[i]:
                 continue
@@ -413,7 +448,9 @@ def _compare(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.nd
     return None if finished else redo
 
 
-def _rows_changed(old: Index, old_numbers: np.ndarray, new: Index, numbers: np.ndarray) -> tuple[int, int, int, list[str]]:
+def _rows_changed(
+    old: Index, old_numbers: np.ndarray, new: Index, numbers: np.ndarray
+) -> tuple[int, int, int, list[str]]:
     """Rows added, missing and different (in number, split or labels), and some of their keys."""
     was = dict(zip(old.keys, _lines(old, old_numbers), strict=True))
     now = dict(zip(new.keys, _lines(new, numbers), strict=True))

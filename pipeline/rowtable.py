@@ -23,7 +23,9 @@ def to_bytes(index: Index, numbers: np.ndarray) -> bytes:
         columns[f"labels/{attribute}"] = pa.array(np.ascontiguousarray(index.labels[:, j]), pa.int8())
     for name, values in index.extra.items():
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-        columns[f"extra/{name}"] = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+        columns[f"extra/{name}"] = (
+            flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+        )
     meta = {
         "attributes": index.attributes,
         "splits": index.splits,

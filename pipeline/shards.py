@@ -1,10 +1,11 @@
 """Image shards: what ingest leaves for each run of consecutive rows, and how the worker reads it back.
 
-A shard is a record (JSON) and, where images are copied, a tar whose members are named by the source's row numbers (`000162770.jpg`), as webdataset and `tar` read it. Where they are
-not copied the record points at the source's own files. Either way every image has its sha256 and its place, so that `read` and `pick` do not care.
+A shard is a record (JSON) and, where images are copied, a tar whose members are named by the source's row numbers
+(`000162770.jpg`), as webdataset and `tar` read it. Where they are not copied the record points at the source's own
+files. Either way every image has its sha256 and its place, so that `read` and `pick` do not care.
 
-Tars are written by the standard library: webdataset's writer is a thin layer over it, but importing webdataset imports torch, 230 MB in each of ingest's processes. The tests read every
-shard with webdataset.
+Tars are written by the standard library: webdataset's writer is a thin layer over it, but importing webdataset imports
+torch, 230 MB in each of ingest's processes. The tests read the shards with webdataset.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import fsspec
 from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from pipeline.sources.base import Picture
-from pipeline.sources.places import Place, Reader, Unreadable
+from pipeline.sources.places import Place, Reader, UnreadableError
 
 _PART = re.compile(r"shard-\d{6}\.tar\.[0-9a-f]{8}\.part")
 
@@ -111,7 +112,9 @@ def writing(store: Store, shard: int) -> Iterator[TarWriter]:
             yield TarWriter(file)
         os.replace(part, path)
     except OSError as e:
-        raise NoiseZooError(f"Cannot write {path} ({e.strerror}): free some space or give another folder, and run the same command again; every finished shard is kept.") from e
+        raise NoiseZooError(
+            f"Cannot write {path} ({e.strerror}): free some space or give another folder, and run the same command again; every finished shard is kept."
+        ) from e
     finally:
         part.unlink(missing_ok=True)
 
@@ -165,7 +168,9 @@ def pick(images_root: str, positions: Iterable[int], shard_rows: int) -> Iterato
 def _record_or_raise(store: Store, shard: int) -> Record:
     record = read_record(store, shard)
     if record is None:
-        raise NoiseZooError(f"Shard {shard} of the images in {store.url} is missing or cut short: type `noisezoo ingest` with the same overrides to bring it back.")
+        raise NoiseZooError(
+            f"Shard {shard} of the images in {store.url} is missing or cut short: type `noisezoo ingest` with the same overrides to bring it back."
+        )
     return record
 
 
@@ -178,7 +183,7 @@ def _pictures(store: Store, record: Record, indices: Iterable[int]) -> Iterator[
                 continue
             try:
                 data = fetch(i)
-            except Unreadable as e:
+            except UnreadableError as e:
                 yield Picture(row, None, f"no longer what was ingested: {e}")
                 continue
             if hashlib.sha256(data).hexdigest() != record.sha256[i]:

@@ -1,7 +1,8 @@
 """What an image file must be to become a row: told from its bytes, without decoding its pixels.
 
-The file's head must be one of six formats that Pillow reads, its size sane, and its tail in place; that finds what downloads and disks do to files (cut, emptied, replaced by an error
-page) at some 40 µs an image. What only decoding finds is left to the worker, which has to decode anyway and marks the row invalid in its space.
+The file's head must be one of six formats that Pillow reads, its size sane, and its tail in place; that finds what
+downloads and disks do to files (cut, emptied, replaced by an error page) in some 40 µs an image. What only decoding
+finds is left to the worker, which has to decode anyway and marks the row invalid in its space.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP":
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
-class NotAnImage(Exception):
+class NotAnImageError(Exception):
     """Why these bytes cannot be a row, as a phrase."""
 
 
 def check(data: bytes) -> str:
-    """The file name extension that fits these bytes, or `NotAnImage` with a reason."""
+    """The file name extension that fits these bytes, or `NotAnImageError` with a reason."""
     kind = _kind(data)
     tail = {"JPEG": _jpeg_tail, "PNG": _png_tail, "GIF": _gif_tail, "BMP": _bmp_tail, "WEBP": _webp_tail}.get(kind)
     try:
@@ -39,18 +40,22 @@ def check(data: bytes) -> str:
         if tail is not None:
             tail(data)
         frames = 1 if kind in ("JPEG", "BMP") else getattr(image, "n_frames", 1)
-    except NotAnImage:
+    except NotAnImageError:
         raise
     except Image.DecompressionBombError as e:
-        raise NotAnImage("a decompression bomb: its header claims more pixels than any photograph has") from e
+        raise NotAnImageError("a decompression bomb: its header claims more pixels than any photograph has") from e
     except Exception as e:  # Pillow's parsers raise anything from SyntaxError to struct.error on a hostile head
-        raise NotAnImage(f"a damaged {kind} head") from e
-    if min(width, height) < SMALLEST_SIDE or max(width, height) > LONGEST_SIDE or max(width, height) > MOST_STRETCHED * min(width, height):
-        raise NotAnImage(f"absurd dimensions, {width}×{height}")
+        raise NotAnImageError(f"a damaged {kind} head") from e
+    if (
+        min(width, height) < SMALLEST_SIDE
+        or max(width, height) > LONGEST_SIDE
+        or max(width, height) > MOST_STRETCHED * min(width, height)
+    ):
+        raise NotAnImageError(f"absurd dimensions, {width}×{height}")
     if width * height > MOST_PIXELS:
-        raise NotAnImage(f"a decompression bomb: {width}×{height} pixels")
+        raise NotAnImageError(f"a decompression bomb: {width}×{height} pixels")
     if frames > 1:
-        raise NotAnImage(f"an animation or several pages ({frames} frames in a {kind})")
+        raise NotAnImageError(f"an animation or several pages ({frames} frames in a {kind})")
     return _EXTENSIONS[kind]
 
 
@@ -58,7 +63,7 @@ def _kind(data: bytes) -> str:
     """The format that the first bytes announce."""
     head = data[:512]
     if not data:
-        raise NotAnImage("empty")
+        raise NotAnImageError("empty")
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -74,23 +79,27 @@ def _kind(data: bytes) -> str:
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in _HEIF:
-            raise NotAnImage("HEIC, which is not taken: convert it to JPEG or PNG")
-        raise NotAnImage("AVIF, which is not taken: convert it to JPEG or PNG" if brand in (b"avif", b"avis") else "a video, not an image")
+            raise NotAnImageError("HEIC, which is not taken: convert it to JPEG or PNG")
+        raise NotAnImageError(
+            "AVIF, which is not taken: convert it to JPEG or PNG"
+            if brand in (b"avif", b"avis")
+            else "a video, not an image"
+        )
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in data[:4096].lower()):
-        raise NotAnImage("SVG, which is not taken: it is a drawing program, not pixels")
+        raise NotAnImageError("SVG, which is not taken: it is a drawing program, not pixels")
     if text.startswith((b"<!doctype html", b"<html")):
-        raise NotAnImage("an HTML page, not an image")
+        raise NotAnImageError("an HTML page, not an image")
     if not any(head):
-        raise NotAnImage("nothing but zeros")
-    raise NotAnImage("not an image")
+        raise NotAnImageError("nothing but zeros")
+    raise NotAnImageError("not an image")
 
 
 def _jpeg_tail(data: bytes) -> None:
     # Inside the coded data every 0xFF is followed by a stuffing byte, so an end marker after the last start of scan can only be the end. Bytes after it (some cameras) do no harm.
     scan = data.rfind(b"\xff\xda")
     if scan < 0 or data.find(b"\xff\xd9", scan) < 0:
-        raise NotAnImage("truncated: a JPEG without its end marker")
+        raise NotAnImageError("truncated: a JPEG without its end marker")
 
 
 def _png_tail(data: bytes) -> None:
@@ -102,27 +111,27 @@ def _png_tail(data: bytes) -> None:
         if end > len(data):
             break
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise NotAnImage("damaged: a PNG chunk fails its checksum")
+            raise NotAnImageError("damaged: a PNG chunk fails its checksum")
         if kind == b"acTL":
-            raise NotAnImage("an animation (APNG)")
+            raise NotAnImageError("an animation (APNG)")
         if kind == b"IEND":
             return
         at = end
-    raise NotAnImage("truncated: a PNG without its end chunk")
+    raise NotAnImageError("truncated: a PNG without its end chunk")
 
 
 def _gif_tail(data: bytes) -> None:
     if data.rstrip(b"\0")[-1:] != b";":
-        raise NotAnImage("truncated: a GIF without its trailer")
+        raise NotAnImageError("truncated: a GIF without its trailer")
 
 
 def _bmp_tail(data: bytes) -> None:
     (offset,) = struct.unpack_from("<I", data, 10)
     if len(data) <= offset:
-        raise NotAnImage("truncated: a BMP without its pixels")
+        raise NotAnImageError("truncated: a BMP without its pixels")
 
 
 def _webp_tail(data: bytes) -> None:
     (length,) = struct.unpack_from("<I", data, 4)
     if len(data) < length + 8:
-        raise NotAnImage("truncated: a WebP shorter than it says")
+        raise NotAnImageError("truncated: a WebP shorter than it says")

@@ -1,4 +1,8 @@
-"""Any tree of images on disk. Class folders become labels, folders named train, val or test become splits; or a CSV or Parquet table says which files are rows and what their labels are."""
+"""Any tree of images on disk.
+
+Class folders become labels, folders named train, val or test become splits; or a CSV or Parquet table says which files
+are rows and what their labels are.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,15 @@ from pipeline.sources.places import Place, fetch_all, outside
 TAKEN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jpe", ".jfif"})
 REFUSED = frozenset({".svg", ".heic", ".heif", ".avif", ".apng"})
 """Files that were meant as images: they become rows, and ingest says why they are invalid."""
-SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test", "testing": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,12 @@ class Found:
 
 
 class Folder:
-    """`labels`: `folders` takes each image's first folder (below its split) as its class, `none` takes no labels, anything else is the path of a CSV or Parquet table, relative to
-    `root`. In a table, `file_column` names the column of file names (found by itself where it has a usual name), `label_columns` those that become labels (all others by default)."""
+    """Images under `root`.
+
+    `labels`: `folders` takes each image's first folder (below its split) as its class, `none` takes no labels, anything
+    else is the path of a CSV or Parquet table, relative to `root`. In a table, `file_column` names the column of file
+    names (found by itself where it has a usual name), `label_columns` those that become labels (by default all others).
+    """
 
     def __init__(
         self,
@@ -58,20 +74,29 @@ class Folder:
 
     def index(self) -> Index:
         if not os.path.isdir(self.root):
-            raise NoiseZooError(f"There is no folder {self.root}: give the folder that holds your images, dataset.root=….")
+            raise NoiseZooError(
+                f"There is no folder {self.root}: give the folder that holds your images, dataset.root=…."
+            )
         if self.labels not in ("folders", "none"):
             return self._from_table()
         found = walk(self.root)
         if not found:
-            raise NoiseZooError(f"There is no image under {self.root} ({', '.join(sorted(TAKEN))}): give the folder that holds your images, dataset.root=….")
+            raise NoiseZooError(
+                f"There is no image under {self.root} ({', '.join(sorted(TAKEN))}): give the folder that holds your images, dataset.root=…."
+            )
         self._found = found
         parts = [f.name.split("/")[:-1] for f in found]
         splits = [SPLITS.get(part[0].lower()) if part else None for part in parts]
         if all(s is None for s in splits):
             classes = [part[0] if part else None for part in parts]
         else:
-            classes = [(part[1] if s and len(part) > 1 else None) if s else (part[0] if part else None) for part, s in zip(parts, splits, strict=True)]
-        attributes, labels = columns.one_hot(classes) if self.labels == "folders" else ((), np.zeros((len(found), 0), np.int8))
+            classes = [
+                (part[1] if s and len(part) > 1 else None) if s else (part[0] if part else None)
+                for part, s in zip(parts, splits, strict=True)
+            ]
+        attributes, labels = (
+            columns.one_hot(classes) if self.labels == "folders" else ((), np.zeros((len(found), 0), np.int8))
+        )
         names, split = columns.categories(splits, order=("train", "validation", "test"))
         return Index(tuple(f.name for f in found), attributes, labels, names, split)
 
@@ -90,15 +115,25 @@ class Folder:
         file_column = columns.file_column(table, self.file_column, self.labels)
         names = [str(name) for name in table.column(file_column).to_pylist()]
         self._found = [
-            Found(name, self.root, "a name outside the folder") if outside(name) else Found(name, os.path.join(self.root, *name.replace("\\", "/").split("/"))) for name in names
+            Found(name, self.root, "a name outside the folder")
+            if outside(name)
+            else Found(name, os.path.join(self.root, *name.replace("\\", "/").split("/")))
+            for name in names
         ]
         keys = columns.unique(names)
         split_names: tuple[str, ...] = ()
         split = np.full(len(keys), -1, np.int8)
         if self.split_column in table.column_names:
-            words = [None if word is None else SPLITS.get(str(word).lower(), str(word)) for word in table.column(self.split_column).to_pylist()]
+            words = [
+                None if word is None else SPLITS.get(str(word).lower(), str(word))
+                for word in table.column(self.split_column).to_pylist()
+            ]
             split_names, split = columns.categories(words, order=("train", "validation", "test"))
-        chosen = self.label_columns if self.label_columns is not None else [c for c in table.column_names if c not in (file_column, self.split_column)]
+        chosen = (
+            self.label_columns
+            if self.label_columns is not None
+            else [c for c in table.column_names if c not in (file_column, self.split_column)]
+        )
         attributes, labels = columns.as_labels(table, chosen, self.labels)
         return Index(keys, attributes, labels, split_names, split)
 
@@ -113,7 +148,9 @@ def walk(root: str) -> list[Found]:
             entries = list(os.scandir(folder))
         except OSError as e:
             if not prefix:
-                raise NoiseZooError(f"Cannot list {root} ({e.strerror}): give a folder you may read, dataset.root=….") from e
+                raise NoiseZooError(
+                    f"Cannot list {root} ({e.strerror}): give a folder you may read, dataset.root=…."
+                ) from e
             found.append(Found(printable(prefix.rstrip("/")), folder, "a folder that may not be listed"))
             continue
         for entry in entries:

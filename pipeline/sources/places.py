@@ -41,7 +41,7 @@ class Place:
     """A reason, known from the table alone, not to read at all."""
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """Why there are no bytes, as a phrase."""
 
 
@@ -60,21 +60,21 @@ class Reader:
             self._file.close()
 
     def fetch(self, place: Place) -> bytes:
-        """The image file's bytes; `Unreadable` with a reason where there are none."""
+        """The image file's bytes; `UnreadableError` with a reason where there are none."""
         if place.fault:
-            raise Unreadable(place.fault)
+            raise UnreadableError(place.fault)
         try:
             if place.length < 0:
                 return _whole(place)
             return self._part(place)
         except OSError as e:
-            raise Unreadable(_phrase(e)) from e
+            raise UnreadableError(_phrase(e)) from e
         except ValueError as e:  # a NUL in the name
-            raise Unreadable("a name that no file can have") from e
+            raise UnreadableError("a name that no file can have") from e
 
     def _part(self, place: Place) -> bytes:
         if place.length > LARGEST_FILE or place.size > LARGEST_FILE:
-            raise Unreadable(f"larger than {LARGEST_FILE >> 20} MiB")
+            raise UnreadableError(f"larger than {LARGEST_FILE >> 20} MiB")
         if self._path != place.path or self._file is None:
             if self._file is not None:
                 self._file.close()
@@ -85,7 +85,7 @@ class Reader:
             return _unzip(self._file, place)
         data = self._file.read(place.length)
         if len(data) < place.length:
-            raise Unreadable("the archive ends before this file does")
+            raise UnreadableError("the archive ends before this file does")
         return data
 
 
@@ -95,7 +95,7 @@ def fetch_all(rows: Iterable[int], places: Iterable[Place]) -> Iterator[tuple[in
         for row, place in zip(rows, places, strict=True):
             try:
                 yield row, reader.fetch(place), None
-            except Unreadable as e:
+            except UnreadableError as e:
                 yield row, None, str(e)
 
 
@@ -114,7 +114,13 @@ def stamp(place: Place) -> tuple[int, int]:
 def outside(name: str) -> bool:
     """Whether a name given by a table or an archive would lead out of the folder it belongs to."""
     parts = name.replace("\\", "/").split("/")
-    return not name or name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":") or "\0" in name
+    return (
+        not name
+        or name.startswith(("/", "\\"))
+        or ".." in parts
+        or (len(parts[0]) == 2 and parts[0][1] == ":")
+        or "\0" in name
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -135,7 +141,7 @@ def _inside(path: str, within: str) -> bool:
 def _whole(place: Place) -> bytes:
     path = place.path
     if place.within and not _inside(_real_folder(os.path.dirname(path)), place.within):
-        raise Unreadable("a name outside the folder")
+        raise UnreadableError("a name outside the folder")
     # Without O_NONBLOCK a named pipe would hang here for ever; with O_NOFOLLOW a link is noticed before it is followed.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -145,19 +151,19 @@ def _whole(place: Place) -> bytes:
             raise
         real = os.path.realpath(path)
         if place.within and not _inside(real, place.within):
-            raise Unreadable("a link that leads outside the folder") from e
+            raise UnreadableError("a link that leads outside the folder") from e
         fd = os.open(real, flags)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            raise Unreadable("not a regular file")
+            raise UnreadableError("not a regular file")
         if found.st_size > LARGEST_FILE:
-            raise Unreadable(f"larger than {LARGEST_FILE >> 20} MiB")
+            raise UnreadableError(f"larger than {LARGEST_FILE >> 20} MiB")
         data = os.read(fd, found.st_size)
         while len(data) < found.st_size:
             more = os.read(fd, found.st_size - len(data))
             if not more:
-                raise Unreadable("shrank while it was read")
+                raise UnreadableError("shrank while it was read")
             data += more
         return data
     finally:
@@ -167,28 +173,34 @@ def _whole(place: Place) -> bytes:
 def _unzip(file: BinaryIO, place: Place) -> bytes:
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size:
-        raise Unreadable("the archive ends before this file does")
+        raise UnreadableError("the archive ends before this file does")
     magic, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     if magic != b"PK\3\4":
-        raise Unreadable("the zip's directory points at something else")
+        raise UnreadableError("the zip's directory points at something else")
     if flags & 1:
-        raise Unreadable("encrypted in the zip")
+        raise UnreadableError("encrypted in the zip")
     file.seek(name_length + extra_length, os.SEEK_CUR)
     data = file.read(place.length)
     if len(data) < place.length:
-        raise Unreadable("the archive ends before this file does")
+        raise UnreadableError("the archive ends before this file does")
     if method == 8:
         try:
             data = zlib.decompressobj(-15).decompress(data, place.size + 1)
         except zlib.error as e:
-            raise Unreadable("damaged inside the zip") from e
+            raise UnreadableError("damaged inside the zip") from e
     elif method != 0:
-        raise Unreadable(f"compressed in the zip by method {method}, which is neither stored nor deflated")
+        raise UnreadableError(f"compressed in the zip by method {method}, which is neither stored nor deflated")
     if len(data) != place.size or zlib.crc32(data) != place.crc:
-        raise Unreadable("damaged inside the zip")
+        raise UnreadableError("damaged inside the zip")
     return data
 
 
 def _phrase(error: OSError) -> str:
-    known = {errno.ENOENT: "no such file", errno.ENOTDIR: "no such file", errno.EACCES: "permission denied", errno.EPERM: "permission denied", errno.ELOOP: "a link to itself"}
+    known = {
+        errno.ENOENT: "no such file",
+        errno.ENOTDIR: "no such file",
+        errno.EACCES: "permission denied",
+        errno.EPERM: "permission denied",
+        errno.ELOOP: "a link to itself",
+    }
     return known.get(error.errno or 0, (error.strerror or "cannot be read").lower())

@@ -39,15 +39,21 @@ class Selection:
             keep[past:] = False
         for attribute, value in self.where.items():
             if attribute not in index.attributes:
-                raise NoiseZooError(f"This source has no attribute '{attribute}' to select by: {nearest(attribute, index.attributes)}")
+                raise NoiseZooError(
+                    f"This source has no attribute '{attribute}' to select by: {nearest(attribute, index.attributes)}"
+                )
             keep &= index.labels[:, index.attributes.index(attribute)] == value
         found = np.flatnonzero(keep).astype(np.int64)
         if self.limit is not None:
             if self.limit < 1:
-                raise NoiseZooError(f"dataset.limit={self.limit} leaves no rows: give a number above zero, or dataset.limit=null for all.")
+                raise NoiseZooError(
+                    f"dataset.limit={self.limit} leaves no rows: give a number above zero, or dataset.limit=null for all."
+                )
             found = found[: self.limit]
         if not len(found):
-            raise NoiseZooError(f"No row of the source's {len(index):,} fits the selection ({self}): widen dataset.split, dataset.rows or dataset.where.")
+            raise NoiseZooError(
+                f"No row of the source's {len(index):,} fits the selection ({self}): widen dataset.split, dataset.rows or dataset.where."
+            )
         return found
 
     def span(self, rows: int) -> tuple[int, int]:
@@ -58,12 +64,16 @@ class Selection:
         first = int(match[1] or 0)
         past = int(match[2]) if match[2] else rows
         if first >= past or first >= rows:
-            raise NoiseZooError(f"dataset.rows={self.rows} holds no rows: the source has rows 0 to {rows - 1}, and the first number must be below the second.")
+            raise NoiseZooError(
+                f"dataset.rows={self.rows} holds no rows: the source has rows 0 to {rows - 1}, and the first number must be below the second."
+            )
         return first, past
 
     def facts(self) -> dict[str, Any]:
         """The conditions that are set, for the record."""
-        return {key: dict(value) if isinstance(value, Mapping) else value for key, value in asdict(self).items() if value}
+        return {
+            key: dict(value) if isinstance(value, Mapping) else value for key, value in asdict(self).items() if value
+        }
 
     def __str__(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in self.facts().items()) or "all rows"
