@@ -26,10 +26,8 @@ def invert(model: Denoiser, x: Tensor, times: Times, variant: str = "diffusers")
         )
     yield State(times.nodes[0], x)
     for node, (earlier, t) in zip(times.nodes, times.steps(), strict=False):
-        if variant == "authors":
-            x = model.move(x, model(x, node), node, t)
-        else:
-            x = model.move(x, model(x, t, level=earlier), earlier, t)
+        told, level = (node, node) if variant == "authors" else (t, earlier)
+        x = model.move(x, model(x, told, level), level, t)
         yield State(t, x)
 
 

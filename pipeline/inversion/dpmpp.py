@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def walk(model: Denoiser, x: Tensor, nodes: Sequence[float]) -> States:
     yield State(nodes[0], x)
     before: Tensor | None = None
     last_h = 0.0
-    for t, target in zip(nodes, nodes[1:], strict=False):
+    for t, target in pairwise(nodes):
         here, h = model(x, t), (path.log_snr(target) - path.log_snr(t)) / 2
         moved = model.move(x, here, t, target)
         if before is not None and abs(h) < float("inf") and last_h != 0:

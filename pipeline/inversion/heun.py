@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ def walk(model: Denoiser, x: Tensor, nodes: Sequence[float]) -> States:
     On a flow this is FlowMatchHeunDiscreteScheduler, except that the clean end is corrected too.
     """
     yield State(nodes[0], x)
-    for t, target in zip(nodes, nodes[1:], strict=False):
+    for t, target in pairwise(nodes):
         here = model(x, t)
         there = model(model.move(x, here, t, target), target)
         x = model.move(x, here.toward(there, 0.5), t, target)

@@ -118,6 +118,7 @@ class Discrete(Path):
             raise NoiseZooError(
                 f"{steps} steps were asked of a schedule of {trained} timesteps: set inverter.steps between 1 and {trained}."
             )
+        later: np.ndarray
         if self.spacing == "linspace":
             later = np.linspace(0, trained - 1, steps).round()
         elif self.spacing == "leading":

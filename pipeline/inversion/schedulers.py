@@ -19,36 +19,9 @@ from noisezoo.errors import NoiseZooError, nearest
 from pipeline.inversion.paths import Discrete, Edm, Flow, Path
 
 # Schedulers that sample the same discrete schedule as DDIMScheduler, and so may be replaced by it.
-DISCRETE = {
-    *(
-        "DDIMScheduler",
-        "DDIMParallelScheduler",
-        "DDIMInverseScheduler",
-        "DDPMScheduler",
-        "DDPMParallelScheduler",
-        "PNDMScheduler",
-    ),
-    *(
-        "EulerDiscreteScheduler",
-        "EulerAncestralDiscreteScheduler",
-        "HeunDiscreteScheduler",
-        "LMSDiscreteScheduler",
-        "LCMScheduler",
-    ),
-    *(
-        "DPMSolverMultistepScheduler",
-        "DPMSolverMultistepInverseScheduler",
-        "DPMSolverSinglestepScheduler",
-        "DPMSolverSDEScheduler",
-    ),
-    *(
-        "KDPM2DiscreteScheduler",
-        "KDPM2AncestralDiscreteScheduler",
-        "DEISMultistepScheduler",
-        "UniPCMultistepScheduler",
-        "TCDScheduler",
-    ),
-}
+_DISCRETE = "DDIM DDIMParallel DDIMInverse DDPM DDPMParallel PNDM EulerDiscrete EulerAncestralDiscrete HeunDiscrete LMSDiscrete LCM TCD"
+_DISCRETE += " DPMSolverMultistep DPMSolverMultistepInverse DPMSolverSinglestep DPMSolverSDE KDPM2Discrete KDPM2AncestralDiscrete"
+DISCRETE = {f"{name}Scheduler" for name in [*_DISCRETE.split(), "DEISMultistep", "UniPCMultistep"]}
 FLOW = {"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"}
 EDM = {"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"}
 
