@@ -76,7 +76,9 @@ def _run(command: str, rest: list[str]) -> int:
         return _engine(command, rest)
     if command in READERS:
         raise NoiseZooError(f"Say which zoo: noisezoo {command} PATH-OR-URL.")
-    raise NoiseZooError(f"There is no command '{command}': {nearest(command, {*BUILDER, *READERS})} Type `noisezoo --help`.")
+    raise NoiseZooError(
+        f"There is no command '{command}': {nearest(command, {*BUILDER, *READERS})} Type `noisezoo --help`."
+    )
 
 
 def _is_place(word: str) -> bool:
@@ -89,7 +91,9 @@ def _engine(command: str, rest: list[str]) -> int:
             f"`noisezoo {command}` needs the engine, which runs from a checkout: clone the repository and type `pip install -e '.[build]'` in it."
         )
     if importlib.util.find_spec("hydra") is None or importlib.util.find_spec("torch") is None:
-        raise NoiseZooError(f"`noisezoo {command}` needs the extra 'build': type `pip install -e '.[build]'` in the checkout.")
+        raise NoiseZooError(
+            f"`noisezoo {command}` needs the extra 'build': type `pip install -e '.[build]'` in the checkout."
+        )
     from importlib import import_module
 
     # By name, not by import statement: the library never depends on the engine.
@@ -115,7 +119,9 @@ def _verify(rest: list[str]) -> int:
     for problem in problems:
         print(problem)
     if problems:
-        raise NoiseZooError(f"{len(problems)} of {units} units of {rest[0]} are not what the ledger says; fetch or build them again.")
+        raise NoiseZooError(
+            f"{len(problems)} of {units} units of {rest[0]} are not what the ledger says; fetch or build them again."
+        )
     print(f"{units} units in {len(zoo.spaces)} spaces agree with the ledger.")
     return 0
 

@@ -58,7 +58,9 @@ def summary(space: SpaceView) -> SpaceSummary:
         for reason in entry.invalid.values():
             reasons[reason] = reasons.get(reason, 0) + 1
     rows_done = sum(entry.rows[1] - entry.rows[0] for entry in done.values())
-    measured = {name: float(np.median(values)) for name, values in space.fidelity.items() if len(values)} if done else {}
+    measured = (
+        {name: float(np.median(values)) for name, values in space.fidelity.items() if len(values)} if done else {}
+    )
     return SpaceSummary(
         name=space.name,
         shape=shape,
@@ -106,4 +108,10 @@ def table(zoo: Zoo) -> str:
         )
         lines += [f"  {s.name}: {count} rows invalid: {reason}" for reason, count in sorted(s.reasons.items())]
     widths = [max(len(row[i]) for row in body) for i in range(len(header))]
-    return "\n".join([lines[0], *("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in body), *lines[1:]])
+    return "\n".join(
+        [
+            lines[0],
+            *("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in body),
+            *lines[1:],
+        ]
+    )

@@ -77,7 +77,9 @@ def ledger_path(space: str, shard: int | None = None) -> str:
 def check_name(name: str) -> str:
     """A space's name is a path, a column and a word on the command line: refuse what cannot be all three."""
     if not name.isidentifier() or name.startswith("_") or len(name) > 64:
-        raise NoiseZooError(f"'{name}' cannot name a space: use letters, digits and underscores, a letter first, such as 'sd15_heun'.")
+        raise NoiseZooError(
+            f"'{name}' cannot name a space: use letters, digits and underscores, a letter first, such as 'sd15_heun'."
+        )
     return name
 
 
@@ -85,7 +87,11 @@ def check_format(attributes: object, where: str) -> dict[str, object]:
     """The zoo's facts out of the root's attributes; a sentence for what is no zoo, or is newer than this library."""
     facts = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     if not isinstance(facts, dict) or "format" not in facts:
-        raise NoiseZooError(f"{where} is a Zarr group but not a zoo: give the folder that `noisezoo build` wrote, zoo.zarr.")
+        raise NoiseZooError(
+            f"{where} is a Zarr group but not a zoo: give the folder that `noisezoo build` wrote, zoo.zarr."
+        )
     if facts["format"] != FORMAT:
-        raise NoiseZooError(f"{where} has format {facts['format']} and this noisezoo reads format {FORMAT}: type `pip install --upgrade noisezoo`.")
+        raise NoiseZooError(
+            f"{where} has format {facts['format']} and this noisezoo reads format {FORMAT}: type `pip install --upgrade noisezoo`."
+        )
     return facts

@@ -41,7 +41,9 @@ class Entry:
 
 def digest(facts: Mapping[str, Any]) -> str:
     """sha256 over facts in one canonical spelling (sorted keys, no spaces)."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    ).hexdigest()
 
 
 def write(store: Store, entry: Entry) -> None:

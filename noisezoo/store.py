@@ -103,7 +103,9 @@ class Store:
 def _told(error: OSError, path: str) -> Exception:
     """An operating-system error as a sentence, where we know the mend."""
     if error.errno == errno.ENOSPC or error.errno == errno.EDQUOT:
-        return NoiseZooError(f"No space is left for {path}: free some and run the same command again; every finished unit is kept.")
+        return NoiseZooError(
+            f"No space is left for {path}: free some and run the same command again; every finished unit is kept."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         return NoiseZooError(f"Cannot write {path} ({error.strerror}): give a folder you may write to, with dir=….")
     return error

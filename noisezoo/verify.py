@@ -26,7 +26,9 @@ class Problem:
         return f"{self.space} shard {self.shard} (rows {self.rows.start}…{self.rows.stop - 1}): {self.what}"
 
 
-def verify(zoo: Zoo, spaces: Sequence[str] | None = None, progress: Callable[[int], None] | None = None) -> list[Problem]:
+def verify(
+    zoo: Zoo, spaces: Sequence[str] | None = None, progress: Callable[[int], None] | None = None
+) -> list[Problem]:
     """Every problem in the finished units of these spaces (all by default). `progress` is called with the number of units after each."""
     problems: list[Problem] = []
     for name in spaces or list(zoo.spaces):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -45,6 +45,8 @@ class Table:
     split: np.ndarray | None = None
     """(rows,) int8, place in `splits`, -1 for none."""
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The words for the numbers of those arrays of `extra` that are categories."""
 
 
 def create(store: Store, table: Table, source: Mapping[str, Any], shard_rows: int) -> None:
@@ -66,7 +68,8 @@ def create(store: Store, table: Table, source: Mapping[str, Any], shard_rows: in
     split = np.full(rows, -1, np.int8) if table.split is None else np.asarray(table.split, np.int8)
     _put(group, "split", split, ("row",), {"names": list(table.splits)})
     for name, values in table.extra.items():
-        _put(group, name, values, ("row", *(f"{name}_{i}" for i in range(1, values.ndim))))
+        words = {"names": list(table.names[name])} if name in table.names else None
+        _put(group, name, values, ("row", *(f"{name}_{i}" for i in range(1, values.ndim))), words)
     group = root.create_group(layout.LABELS)
     labels = np.zeros((rows, 0), np.int8) if table.labels is None else table.labels
     if len(table.attributes):
@@ -78,13 +81,29 @@ def create(store: Store, table: Table, source: Mapping[str, Any], shard_rows: in
     consolidate(store)
 
 
-def add_space(store: Store, name: str, shape: tuple[int, ...], dims: tuple[str, ...], dtype: str, provenance: Mapping[str, Any], *, fidelity: bool = False) -> str:
+def add_space(
+    store: Store,
+    name: str,
+    shape: tuple[int, ...],
+    dims: tuple[str, ...],
+    dtype: str,
+    provenance: Mapping[str, Any],
+    *,
+    fidelity: bool = False,
+) -> str:
     """Make an empty space, or find it as it was made, and give its configuration digest; refuse one that was made with another configuration."""
     layout.check_name(name)
     root = store.group("a")
     facts = layout.check_format(root.attrs.asdict(), store.url)
     rows, shard_rows = int(facts["rows"]), int(facts["shard_rows"])  # type: ignore[call-overload]
-    config = {"shape": list(shape), "dtype": dtype, "rows": rows, "shard_rows": shard_rows, "source": facts["source"]["digest"], **provenance}  # type: ignore[index]
+    config = {
+        "shape": list(shape),
+        "dtype": dtype,
+        "rows": rows,
+        "shard_rows": shard_rows,
+        "source": facts["source"]["digest"],
+        **provenance,
+    }  # type: ignore[index]
     config_digest = ledger.digest(config)
     path = layout.space_path(name)
     if path in root and "config_digest" in root[path].attrs:
@@ -107,7 +126,15 @@ def add_space(store: Store, name: str, shape: tuple[int, ...], dims: tuple[str, 
         serializer=BytesCodec(endian="little"),
         dimension_names=("row", *dims),
     )
-    group.create_array(layout.VALID, shape=(rows,), chunks=(shard_rows,), dtype="bool", fill_value=False, compressors=None, dimension_names=("row",))
+    group.create_array(
+        layout.VALID,
+        shape=(rows,),
+        chunks=(shard_rows,),
+        dtype="bool",
+        fill_value=False,
+        compressors=None,
+        dimension_names=("row",),
+    )
     if fidelity:
         measures = layout.FIDELITY_MEASURES
         group.create_array(
@@ -197,7 +224,9 @@ def write_unit(store: Store, group: zarr.Group, unit: Unit) -> Entry:
 def encode(array: zarr.Array, rows: range, values: np.ndarray) -> bytes:
     """The bytes of one whole shard of `array`, as Zarr itself encodes them, without touching the array's store."""
     if values.shape != (len(rows), *array.shape[1:]):
-        raise ValueError(f"shard rows {rows.start}…{rows.stop - 1} need shape {(len(rows), *array.shape[1:])}, got {values.shape}")
+        raise ValueError(
+            f"shard rows {rows.start}…{rows.stop - 1} need shape {(len(rows), *array.shape[1:])}, got {values.shape}"
+        )
     memory: dict[str, Any] = array.metadata.to_buffer_dict(default_buffer_prototype())
     twin = zarr.open_array(MemoryStore(memory), mode="r+").with_config({"write_empty_chunks": True})
     twin[rows.start : rows.stop] = values
@@ -211,7 +240,12 @@ def consolidate(store: Store) -> None:
     with warnings.catch_warnings():
         # Consolidated metadata are an extension of Zarr v3 that zarr, xarray and dask all read; the ledger beside the arrays is unknown to Zarr on purpose.
         warnings.simplefilter("ignore")
-        paths = [layout.ROWS, layout.LABELS, *(layout.space_path(name) for name in store.names(layout.SPACES) if name != "zarr.json"), ""]
+        paths = [
+            layout.ROWS,
+            layout.LABELS,
+            *(layout.space_path(name) for name in store.names(layout.SPACES) if name != "zarr.json"),
+            "",
+        ]
         for path in paths:
             if path == "" or path in root:
                 zarr.consolidate_metadata(root.store, path=path or None, zarr_format=3)
@@ -220,19 +254,29 @@ def consolidate(store: Store) -> None:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The fields in which two configurations differ, as a phrase: `inverter.steps 50, not 25`."""
     a, b = _flat(before), _flat(now)
-    told = [f"{key} {a.get(key, 'absent')!s}, not {b.get(key, 'absent')!s}" for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
+    told = [
+        f"{key} {a.get(key, 'absent')!s}, not {b.get(key, 'absent')!s}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
     return "; ".join(told)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {prefix: value}
-    return {k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}" if prefix else str(key)).items()}
+    return {
+        k: v for key, part in value.items() for k, v in _flat(part, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
-def _put(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attributes: dict[str, Any] | None = None) -> None:
+def _put(
+    group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attributes: dict[str, Any] | None = None
+) -> None:
     dtype: Any = str if values.dtype == object else values.dtype
     chunks = (min(max(1, len(values)), TABLE_CHUNK_ROWS), *values.shape[1:])
-    array = group.create_array(name, shape=values.shape, chunks=chunks, dtype=dtype, dimension_names=dims, attributes=attributes)
+    array = group.create_array(
+        name, shape=values.shape, chunks=chunks, dtype=dtype, dimension_names=dims, attributes=attributes
+    )
     if values.size:
         array[...] = values

@@ -33,7 +33,9 @@ class Zoo:
             what = "is not a zoo (it holds no zarr.json)" if store.exists() else "does not exist"
             raise NoiseZooError(f"{store.url} {what}: give the zoo.zarr that `noisezoo build` wrote.") from e
         except Exception as e:
-            raise NoiseZooError(f"{store.url} is not a zoo ({type(e).__name__}: {e}): give the zoo.zarr that `noisezoo build` wrote.") from e
+            raise NoiseZooError(
+                f"{store.url} is not a zoo ({type(e).__name__}: {e}): give the zoo.zarr that `noisezoo build` wrote."
+            ) from e
         self.facts = layout.check_format(self.group.attrs.asdict(), store.url)
 
     def __repr__(self) -> str:
@@ -56,7 +58,9 @@ class Zoo:
         """All spaces by name."""
         group = self.group[layout.SPACES]
         assert isinstance(group, zarr.Group)
-        return {name: SpaceView(self, name, part) for name, part in sorted(group.groups()) if "config_digest" in part.attrs}
+        return {
+            name: SpaceView(self, name, part) for name, part in sorted(group.groups()) if "config_digest" in part.attrs
+        }
 
     def __getitem__(self, name: str) -> SpaceView:
         try:
@@ -87,9 +91,17 @@ class Zoo:
 
     @cached_property
     def splits(self) -> dict[str, np.ndarray]:
-        """Row numbers of each split."""
-        split = self.row_fact("split")
-        return {name: np.flatnonzero(split == i) for i, name in enumerate(self.facts["splits"])}  # type: ignore[arg-type]
+        """Rows of each split; a division of another kind that the source knows is named with it: `paper_split:train`."""
+        group = self.group[layout.ROWS]
+        assert isinstance(group, zarr.Group)
+        found: dict[str, np.ndarray] = {}
+        for array_name in ("split", *(name for name in self.row_facts if name != "split")):
+            words: Any = group[array_name].attrs.get("names")
+            if words:
+                values = self.row_fact(array_name)
+                prefix = "" if array_name == "split" else f"{array_name}:"
+                found |= {f"{prefix}{word}": np.flatnonzero(values == i) for i, word in enumerate(words)}
+        return found
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """Row numbers of a split, or all."""
@@ -198,7 +210,13 @@ class SpaceView:
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
         if len(rows) and (rows.min() < -len(self) or rows.max() >= len(self)):
-            raise NoiseZooError(f"Rows of '{self.name}' run from 0 to {len(self) - 1}, not {int(rows.min())} to {int(rows.max())}.")
+            raise NoiseZooError(
+                f"Rows of '{self.name}' run from 0 to {len(self) - 1}, not {int(rows.min())} to {int(rows.max())}."
+            )
         rows = np.where(rows < 0, rows + len(self), rows)
         unique, back = np.unique(rows, return_inverse=True)
-        return np.asarray(self.array.oindex[unique])[back] if len(rows) else np.zeros((0, *self.shape[1:]), self.array.dtype)
+        return (
+            np.asarray(self.array.oindex[unique])[back]
+            if len(rows)
+            else np.zeros((0, *self.shape[1:]), self.array.dtype)
+        )

@@ -5,12 +5,10 @@ Hydra composes and checks the configuration; this module turns what Hydra and th
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_method
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from noisezoo.errors import NoiseZooError, nearest
@@ -60,7 +58,11 @@ def run(command: str, argv: list[str]) -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except KeyboardInterrupt:
-        say(f"Stopped. Every finished unit is kept; type `noisezoo {command} {' '.join(argv)}`.strip() again to go on.".replace("`.strip()", "`"))
+        say(
+            f"Stopped. Every finished unit is kept; type `noisezoo {command} {' '.join(argv)}`.strip() again to go on.".replace(
+                "`.strip()", "`"
+            )
+        )
         return INTERRUPTED
     except (HydraException, OmegaConfBaseException) as e:
         raise told(e, argv) from e
@@ -74,7 +76,9 @@ def words(argv: list[str]) -> list[str]:
 
 def _sweeps(override: str) -> bool:
     value = override.split("=", 1)[1]
-    return "," in re.sub(r"\[[^\]]*\]|\{[^}]*\}|'[^']*'|\"[^\"]*\"", "", value) or value.startswith(("range(", "choice("))
+    return "," in re.sub(r"\[[^\]]*\]|\{[^}]*\}|'[^']*'|\"[^\"]*\"", "", value) or value.startswith(
+        ("range(", "choice(")
+    )
 
 
 def composed(overrides: list[str], search: list[str]) -> DictConfig:
@@ -86,10 +90,18 @@ def composed(overrides: list[str], search: list[str]) -> DictConfig:
 def search_path(argv: list[str]) -> list[str]:
     """`--config-dir DIR` as the override that compose understands."""
     for i, a in enumerate(argv):
-        folder = a.split("=", 1)[1] if a.startswith("--config-dir=") else argv[i + 1] if a in ("--config-dir", "-cd") and i + 1 < len(argv) else None
+        folder = (
+            a.split("=", 1)[1]
+            if a.startswith("--config-dir=")
+            else argv[i + 1]
+            if a in ("--config-dir", "-cd") and i + 1 < len(argv)
+            else None
+        )
         if folder is not None:
             if not Path(folder).is_dir():
-                raise NoiseZooError(f"There is no folder {folder}: give --config-dir a folder with space/NAME.yaml in it.")
+                raise NoiseZooError(
+                    f"There is no folder {folder}: give --config-dir a folder with space/NAME.yaml in it."
+                )
             return [f"hydra.searchpath=[file://{Path(folder).resolve()}]"]
     return []
 
@@ -124,7 +136,9 @@ def told(error: Exception, overrides: list[str]) -> NoiseZooError:
         group, _, word = str(error.missing_cfg_file).rpartition("/")
         return NoiseZooError(f"There is no {group or 'configuration'} '{word}': {nearest(word, error.options or [])}")
     if isinstance(error, OverrideParseException):
-        return NoiseZooError(f"Cannot read '{error.override}': overrides are key=value, lists key=[a,b] without spaces.")
+        return NoiseZooError(
+            f"Cannot read '{error.override}': overrides are key=value, lists key=[a,b] without spaces."
+        )
     key = getattr(cause, "full_key", None)
     if key and "is not in struct" in str(cause) or "not in '" in str(cause):
         return NoiseZooError(f"There is no key '{key}': {_nearest_key(str(key), overrides)}")
@@ -148,24 +162,24 @@ def _nearest_key(key: str, overrides: list[str]) -> str:
     return nearest(word, known)
 
 
-def plain(node: Any) -> dict[str, Any]:
-    """A configuration node as plain data, resolved."""
-    value = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
-    assert isinstance(value, Mapping)
-    return {str(k): v for k, v in value.items()}
-
-
 def help_text(command: str) -> str:
     """Help of one command: what it does, its own settings, and where all others are shown."""
     from noisezoo.cli import BUILDER
 
     cfg = composed([], [])
-    lines = [f"noisezoo {command}: {BUILDER[command]}", "", "Settings, as key=value after the command (--cfg job shows all of them):"]
+    lines = [
+        f"noisezoo {command}: {BUILDER[command]}",
+        "",
+        "Settings, as key=value after the command (--cfg job shows all of them):",
+    ]
     for key in ("dataset", "spaces", "name", "dir", "shard_rows", "inverter", "runner", "device", "rebuild"):
         lines.append(f"  {key:<12}{_shown(cfg, key)}")
     for stage in STAGES[command]:
         lines += [f"  {stage}.{key}={value}" for key, value in (cfg.get(stage) or {}).items() if key != "_target_"]
-    choices = {group: sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("experiment", "dataset", "inverter", "runner")}
+    choices = {
+        group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+        for group in ("experiment", "dataset", "inverter", "runner")
+    }
     lines += ["", *(f"{group}: {', '.join(names)}" for group, names in choices.items())]
     return "\n".join(lines)
 
@@ -177,9 +191,3 @@ def _shown(cfg: DictConfig, key: str) -> str:
     if isinstance(value, DictConfig):
         return f"one of {', '.join(sorted(p.stem for p in (CONF / key).glob('*.yaml')))}"
     return str(value)
-
-
-def quiet_libraries() -> None:
-    """Model libraries narrate their loading; the user sees our progress instead, and their warnings go to the log."""
-    for name in ("diffusers", "transformers", "huggingface_hub", "datasets"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from noisezoo import writer
-from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
-from pipeline.app import plain
+from pipeline.config import plain
 from pipeline.progress import Board, log_file, say
 from pipeline.spaces.base import Generates, Space
 from pipeline.units import Order, left
@@ -66,7 +65,9 @@ def compute(cfg: DictConfig, settings: DictConfig, wanted: Callable[[Space], boo
         with Board(totals, work.done) as board:
             for entry in runner.run(order, work.jobs, board.add):
                 if entry.invalid:
-                    say(f"{entry.space} shard {entry.shard}: {len(entry.invalid)} rows invalid, first {next(iter(entry.invalid.items()))}")
+                    say(
+                        f"{entry.space} shard {entry.shard}: {len(entry.invalid)} rows invalid, first {next(iter(entry.invalid.items()))}"
+                    )
 
 
 def add_spaces(store: Store, spaces: Mapping[str, Space], rebuild: set[str], fidelity_rows: int) -> dict[str, str]:
@@ -79,15 +80,12 @@ def add_spaces(store: Store, spaces: Mapping[str, Space], rebuild: set[str], fid
     for name, space in spaces.items():
         if name in rebuild:
             writer.remove_space(store, name)
-        provenance = {**space.describe(), "extra_arrays": {key: list(shape) for key, shape in space.extra_arrays().items()}}
+        provenance = {
+            **space.describe(),
+            "extra_arrays": {key: list(shape) for key, shape in space.extra_arrays().items()},
+        }
         has_fidelity = fidelity_rows > 0 and isinstance(space, Generates)
-        digests[name] = writer.add_space(store, name, space.shape, space.dims, space.dtype, provenance, fidelity=has_fidelity)
+        digests[name] = writer.add_space(
+            store, name, space.shape, space.dims, space.dtype, provenance, fidelity=has_fidelity
+        )
     return digests
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, for records; no value of it is ever instantiated from there."""
-    value = OmegaConf.to_container(cfg, resolve=True)
-    if not isinstance(value, dict):
-        raise NoiseZooError("The configuration is not a mapping.")
-    return {str(k): v for k, v in value.items()}

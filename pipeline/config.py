@@ -5,11 +5,12 @@ Hydra checks every override against it, so that a misspelt key or a wrong type i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 
 @dataclass
@@ -95,3 +96,10 @@ class Config:
 def register() -> None:
     """Make the schema known to Hydra."""
     ConfigStore.instance().store("schema", Config)
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A configuration node as plain data, resolved."""
+    value = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
+    assert isinstance(value, Mapping)
+    return {str(k): v for k, v in value.items()}

@@ -72,7 +72,9 @@ class Board:
                 self._tasks[name] = self._bars.add_task(name, total=total, completed=self.done[name], rate="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bars:
             self._bars.stop()
         for name in self._begun:

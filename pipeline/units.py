@@ -51,7 +51,9 @@ def left(store: Store, rows: int, shard_rows: int, digests: Mapping[str, str], *
     """Jobs for every unit without a present ledger entry, shard by shard within a space; with `together`, one job a shard for all spaces that lack it."""
     shards = range(layout.shard_count(rows, shard_rows))
     done = {name: ledger.finished(store, name, digest) for name, digest in digests.items()}
-    result = Left(done={name: sum(len(layout.span(s, rows, shard_rows)) for s in found) for name, found in done.items()})
+    result = Left(
+        done={name: sum(len(layout.span(s, rows, shard_rows)) for s in found) for name, found in done.items()}
+    )
     groups: Sequence[tuple[str, ...]] = [tuple(digests)] if together else [(name,) for name in digests]
     for group in groups:
         for shard in shards:

@@ -53,7 +53,10 @@ def versions() -> dict[str, str]:
 class _Prepared:
     """One row on its way to the models: an input for each space, or the reason why there is none."""
 
+    place: int
+    """Where it stands in the zoo."""
     row: int
+    """Its number in the source: what noise is keyed by, the same whatever part of the source was selected."""
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
     reason: str | None = None
 
@@ -91,7 +94,10 @@ class Worker:
 
         Decoding runs ahead across jobs, so that the model does not pause between shards; so does writing, behind it.
         """
-        with ThreadPoolExecutor(self.order.decode_threads, "decode") as decoding, ThreadPoolExecutor(1, "write") as writing:
+        with (
+            ThreadPoolExecutor(self.order.decode_threads, "decode") as decoding,
+            ThreadPoolExecutor(1, "write") as writing,
+        ):
             pending: deque[Future[Entry]] = deque()
             try:
                 stream = self._prepared(jobs, decoding)
@@ -113,8 +119,10 @@ class Worker:
         for job in jobs:
             self._hold(job.spaces)
             depth = 2 * max(self.batch[name] for name in job.spaces) + self.order.decode_threads
-            for picture in shards.read(self.order.images, job.shard):
-                ahead.append((job, pool.submit(self._prepare, picture, {name: self.spaces[name] for name in job.spaces})))
+            spaces = {name: self.spaces[name] for name in job.spaces}
+            first = job.shard * self.shard_rows
+            for place, picture in enumerate(shards.read(self.order.images, job.shard), first):
+                ahead.append((job, pool.submit(self._prepare, place, picture, spaces)))
                 while len(ahead) > depth:
                     done, future = ahead.popleft()
                     yield done, future.result()
@@ -122,15 +130,15 @@ class Worker:
             yield job, future.result()
 
     @staticmethod
-    def _prepare(picture: Picture, spaces: Mapping[str, Space]) -> _Prepared:
+    def _prepare(place: int, picture: Picture, spaces: Mapping[str, Space]) -> _Prepared:
         """Decode one image once and prepare it for each space."""
         if picture.data is None:
-            return _Prepared(picture.row, reason=picture.reason or "no image")
+            return _Prepared(place, picture.row, reason=picture.reason or "no image")
         try:
             image = decode(picture.data)
-            return _Prepared(picture.row, {name: space.prepare(image) for name, space in spaces.items()})
+            return _Prepared(place, picture.row, {name: space.prepare(image) for name, space in spaces.items()})
         except Exception as e:  # any decoder error is this row's alone
-            return _Prepared(picture.row, reason=f"{type(e).__name__}: {e}"[:300])
+            return _Prepared(place, picture.row, reason=f"{type(e).__name__}: {e}"[:300])
 
     def _hold(self, names: tuple[str, ...]) -> None:
         """Load the spaces that are not loaded; spaces of an earlier job stay until their last rows have left the decoders."""
@@ -161,11 +169,11 @@ class Worker:
         for row in prepared:
             for name, draft in drafts.items():
                 if row.reason is not None:
-                    draft.invalid[row.row] = row.reason
+                    draft.invalid[row.place] = row.reason
                     continue
                 waiting[name].append(row)
-                if row.row in sampled and isinstance(self.spaces[name], Generates):
-                    draft.samples[row.row] = row.inputs[name]
+                if row.place in sampled and isinstance(self.spaces[name], Generates):
+                    draft.samples[row.place] = row.inputs[name]
                 if len(waiting[name]) == self.batch[name]:
                     self._batch(name, waiting[name], draft)
                     report(name, len(waiting[name]))
@@ -178,15 +186,15 @@ class Worker:
 
     def _batch(self, name: str, rows: list[_Prepared], draft: _Draft) -> None:
         """Compute one batch, halving it as often as memory demands; rows that come out not finite are computed again in float32."""
-        numbers = [row.row for row in rows]
+        numbers = torch.tensor([row.row for row in rows])
         inputs = torch.stack([row.inputs[name] for row in rows])
         out = self._call(name, inputs, numbers)
         bad = _not_finite(out["latent"])
         if bad.any():
             draft.rescued += self._rescue(name, inputs, numbers, out, bad)
-        draft.batches.append((numbers, out))
+        draft.batches.append(([row.place for row in rows], out))
 
-    def _call(self, name: str, inputs: torch.Tensor, numbers: list[int]) -> dict[str, torch.Tensor]:
+    def _call(self, name: str, inputs: torch.Tensor, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
         """The space on a batch; on out-of-memory on halves of it, and smaller batches from then on."""
         space = self.spaces[name]
         parts: list[dict[str, torch.Tensor]] = []
@@ -197,10 +205,17 @@ class Worker:
             try:
                 with torch.inference_mode():
                     batch = inputs[start:stop]
-                    batch = batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
-                    out = space(batch, torch.tensor(numbers[start:stop]))
+                    batch = (
+                        batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
+                    )
+                    out = space(batch, numbers[start:stop])
                     out = out if isinstance(out, dict) else {"latent": out}
-                    parts.append({key: value.float().cpu() if value.is_floating_point() else value.cpu() for key, value in out.items()})
+                    parts.append(
+                        {
+                            key: value.float().cpu() if value.is_floating_point() else value.cpu()
+                            for key, value in out.items()
+                        }
+                    )
                 start = stop
             except (MemoryError, RuntimeError) as e:
                 if not _is_out_of_memory(e) or size == 1:
@@ -211,14 +226,16 @@ class Worker:
                     torch.cuda.empty_cache()
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
-    def _rescue(self, name: str, inputs: torch.Tensor, numbers: list[int], out: dict[str, torch.Tensor], bad: torch.Tensor) -> int:
+    def _rescue(
+        self, name: str, inputs: torch.Tensor, numbers: torch.Tensor, out: dict[str, torch.Tensor], bad: torch.Tensor
+    ) -> int:
         """Recompute the bad rows in float32, in place; how many came out finite."""
         space = self.spaces[name]
         if space.precision == "float32":
             return 0
         space.load(self.device, torch.float32)
         where = torch.nonzero(bad).flatten()
-        again = self._call(name, inputs[where], [numbers[int(i)] for i in where])
+        again = self._call(name, inputs[where], numbers[where])
         space.load(self.device, getattr(torch, space.precision))
         for key, value in again.items():
             out[key][where] = value
@@ -232,17 +249,23 @@ class Worker:
         for key in [key for key in group.array_keys() if key not in (layout.VALID, layout.FIDELITY)]:
             array = group[key]
             arrays[key] = np.full((len(draft.rows), *array.shape[1:]), array.fill_value, array.dtype)
-            for numbers, out in draft.batches:
+            for places, out in draft.batches:
                 with np.errstate(over="ignore"):
-                    arrays[key][np.array(numbers) - first] = out[key].numpy().astype(array.dtype)
+                    arrays[key][np.array(places) - first] = out[key].numpy().astype(array.dtype)
         valid = np.zeros(len(draft.rows), bool)
-        for numbers, out in draft.batches:
-            stored = arrays[layout.LATENT][np.array(numbers) - first]
-            finite = np.isfinite(stored).reshape(len(numbers), -1).all(axis=1) if stored.dtype.kind == "f" else np.ones(len(numbers), bool)
-            valid[np.array(numbers)[finite] - first] = True
+        for places, out in draft.batches:
+            stored = arrays[layout.LATENT][np.array(places) - first]
+            finite = (
+                np.isfinite(stored).reshape(len(places), -1).all(axis=1)
+                if stored.dtype.kind == "f"
+                else np.ones(len(places), bool)
+            )
+            valid[np.array(places)[finite] - first] = True
             for i in np.flatnonzero(~finite):
                 computed = bool(torch.isfinite(out["latent"][i]).all())
-                draft.invalid[numbers[i]] = f"does not fit {stored.dtype}" if computed else "not finite, in float32 either"
+                draft.invalid[places[i]] = (
+                    f"does not fit {stored.dtype}" if computed else "not finite, in float32 either"
+                )
         for key, values in arrays.items():
             values[~valid] = group[key].fill_value
         arrays[layout.VALID] = valid
@@ -270,13 +293,23 @@ class Worker:
             places = np.array(rows) - draft.rows.start
             with torch.inference_mode():
                 inputs = torch.stack([draft.samples[row] for row in rows]).to(self.device)
-                table[places] = fidelity.measure(space, inputs, torch.from_numpy(latent[places]).float().to(self.device))
+                table[places] = fidelity.measure(
+                    space, inputs, torch.from_numpy(latent[places]).float().to(self.device)
+                )
         return table
 
 
 def _not_finite(latent: torch.Tensor) -> torch.Tensor:
-    return ~torch.isfinite(latent.flatten(1)).all(dim=1) if latent.is_floating_point() else torch.zeros(len(latent), dtype=torch.bool)
+    return (
+        ~torch.isfinite(latent.flatten(1)).all(dim=1)
+        if latent.is_floating_point()
+        else torch.zeros(len(latent), dtype=torch.bool)
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "not enough memory" in str(error)
+        or "can't allocate memory" in str(error)
+    )
