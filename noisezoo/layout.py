@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_format(attributes: object, where: str) -> dict[str, object]:
+def check_format(attributes: object, where: str) -> dict[str, Any]:
     """The zoo's facts out of the root's attributes; a sentence for what is no zoo, or is newer than this library."""
     facts = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     if not isinstance(facts, dict) or "format" not in facts:

@@ -52,7 +52,7 @@ class Table:
 def create(store: Store, table: Table, source: Mapping[str, Any], shard_rows: int) -> None:
     """Write an empty zoo: root attributes, `rows/`, `labels/`. `source` holds name, licence, homepage, digest and selection."""
     rows = len(table.keys)
-    facts = {
+    facts: dict[str, Any] = {
         "format": layout.FORMAT,
         "rows": rows,
         "shard_rows": shard_rows,
@@ -95,7 +95,7 @@ def add_space(
     layout.check_name(name)
     root = store.group("a")
     facts = layout.check_format(root.attrs.asdict(), store.url)
-    rows, shard_rows = int(facts["rows"]), int(facts["shard_rows"])  # type: ignore[call-overload]
+    rows, shard_rows = int(facts["rows"]), int(facts["shard_rows"])
     config = {
         "shape": list(shape),
         "dtype": dtype,
@@ -103,11 +103,11 @@ def add_space(
         "shard_rows": shard_rows,
         "source": facts["source"]["digest"],
         **provenance,
-    }  # type: ignore[index]
+    }
     config_digest = ledger.digest(config)
     path = layout.space_path(name)
     if path in root and "config_digest" in root[path].attrs:
-        before = root[path].attrs.asdict()
+        before: dict[str, Any] = root[path].attrs.asdict()
         if before["config_digest"] != config_digest:
             raise NoiseZooError(
                 f"Space '{name}' in {store.url} was built with {differences(before['config'], config)}: type `rebuild=[{name}]` to compute it anew, or give the space another name."

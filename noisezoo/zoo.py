@@ -42,16 +42,16 @@ class Zoo:
         return f"<Zoo {self.store.url}: {len(self)} rows, spaces {', '.join(self.spaces) or 'none'}>"
 
     def __len__(self) -> int:
-        return int(self.facts["rows"])  # type: ignore[call-overload]
+        return int(self.facts["rows"])
 
     @property
     def shard_rows(self) -> int:
-        return int(self.facts["shard_rows"])  # type: ignore[call-overload]
+        return int(self.facts["shard_rows"])
 
     @property
     def source(self) -> dict[str, Any]:
         """Where the images came from: name, licence, homepage, digest, selection."""
-        return dict(self.facts["source"])  # type: ignore[call-overload]
+        return dict(self.facts["source"])
 
     @cached_property
     def spaces(self) -> dict[str, SpaceView]:

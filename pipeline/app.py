@@ -140,7 +140,7 @@ def told(error: Exception, overrides: list[str]) -> NoiseZooError:
             f"Cannot read '{error.override}': overrides are key=value, lists key=[a,b] without spaces."
         )
     key = getattr(cause, "full_key", None)
-    if key and "is not in struct" in str(cause) or "not in '" in str(cause):
+    if key and ("is not in struct" in str(cause) or "not in '" in str(cause)):
         return NoiseZooError(f"There is no key '{key}': {_nearest_key(str(key), overrides)}")
     first = str(cause).strip().splitlines()[0]
     return NoiseZooError(f"The configuration is not right{f' at {key}' if key else ''}: {first.rstrip('.')}.")

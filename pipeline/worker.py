@@ -1,7 +1,7 @@
 """The worker: the only place where spaces meet stores.
 
-It turns jobs into ledger entries: reads a shard's images, decodes them ahead of the model in threads, batches, computes, rescues rows that are not finite, backs off when memory runs
-out, samples fidelity, and hands whole units to a writing thread so that the model never waits for the disk.
+It turns jobs into ledger entries: reads a shard's images, decodes them ahead of the model in threads, batches, computes,
+rescues rows that are not finite, backs off when memory runs out, samples fidelity, and hands whole units to a writing thread so that the model never waits for the disk.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Worker:
         self.device = pick_device(order.device)
         self.group = self.store.group("r+")
         facts = layout.check_format(self.group.attrs.asdict(), order.zoo)
-        self.rows, self.shard_rows = int(facts["rows"]), int(facts["shard_rows"])  # type: ignore[call-overload]
+        self.rows, self.shard_rows = int(facts["rows"]), int(facts["shard_rows"])
         self.spaces: dict[str, Space] = {}
         self.batch: dict[str, int] = {}
         self._loaded: set[str] = set()
