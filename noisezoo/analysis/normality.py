@@ -7,6 +7,7 @@ has no shape to test: its statistics are NaN and it is never accepted. At level 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial.polynomial import polyval
@@ -17,7 +18,6 @@ from noisezoo.analysis.streams import Bools, Floats
 from noisezoo.errors import NoiseZooError
 
 LEVEL = 0.05
-TESTS = ("ad", "dp", "sw")
 SHAPIRO_LIMIT = 5000
 _CHUNK_VALUES = 1 << 21
 
@@ -79,23 +79,27 @@ def _shapiro_weights(n: int) -> Floats:
     return weights / np.linalg.norm(weights)
 
 
-def accepted(samples: Floats) -> dict[str, Bools | None]:
-    """Which samples `(m, n)` each of `TESTS` accepts as normal at 5 %; None for Shapiro-Wilk where it is not defined (n above 5,000)."""
+class Verdicts(NamedTuple):
+    """Which samples `(m,)` each test accepts: Anderson-Darling, D'Agostino-Pearson, Shapiro-Wilk (None where it is not defined)."""
+
+    ad: Bools
+    dp: Bools
+    sw: Bools | None
+
+
+def accepted(samples: Floats) -> Verdicts:
+    """Which samples `(m, n)` each test accepts as normal at 5 %; Shapiro-Wilk is None for n above 5,000."""
     m, n = samples.shape
-    found: dict[str, Bools | None] = {
-        "ad": np.zeros(m, np.bool_),
-        "dp": np.zeros(m, np.bool_),
-        "sw": np.zeros(m, np.bool_) if n <= SHAPIRO_LIMIT else None,
-    }
+    ad, dp, sw = np.zeros(m, np.bool_), np.zeros(m, np.bool_), np.zeros(m, np.bool_)
     step = max(1, _CHUNK_VALUES // n)
     for part in (slice(start, start + step) for start in range(0, m, step)):
         scores = ordered_scores(samples[part])
         statistic, critical = anderson_darling(scores)
-        found["ad"][part] = statistic <= critical
-        found["dp"][part] = dagostino_pearson(scores) > LEVEL
-        if found["sw"] is not None:
-            found["sw"][part] = shapiro_wilk(scores)[1] > LEVEL
-    return found
+        ad[part] = statistic <= critical
+        dp[part] = dagostino_pearson(scores) > LEVEL
+        if n <= SHAPIRO_LIMIT:
+            sw[part] = shapiro_wilk(scores)[1] > LEVEL
+    return Verdicts(ad, dp, sw if n <= SHAPIRO_LIMIT else None)
 
 
 @dataclass(frozen=True)

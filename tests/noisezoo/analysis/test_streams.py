@@ -1,0 +1,83 @@
+"""Blocks hold the rows that were asked for, exactly, whatever the container and the cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noisezoo.analysis.streams import as_float32, blocks, finite_rows, moments, numbered_blocks, row_numbers
+from noisezoo.errors import NoiseZooError
+
+
+@pytest.fixture(params=["numpy", "zarr", "memmap"])
+def latents(request, tmp_path) -> tuple[object, np.ndarray]:
+    values = np.random.default_rng(0).standard_normal((53, 2, 3, 3)).astype(np.float16)
+    if request.param == "numpy":
+        return values, values
+    if request.param == "zarr":
+        array = zarr.create_array(
+            store=zarr.storage.MemoryStore(), shape=values.shape, chunks=(5, 2, 3, 3), dtype="float16"
+        )
+        array[:] = values
+        return array, values
+    mapped = np.memmap(tmp_path / "latents", dtype=np.float16, mode="w+", shape=values.shape)
+    mapped[:] = values
+    return mapped, values
+
+
+@pytest.mark.parametrize("length", [1, 7, 53, 1000, None])
+def test_blocks_cover_the_rows_in_order(latents, length) -> None:
+    array, values = latents
+    for rows in (None, np.array([3]), np.array([0, 1, 20, 52]), np.arange(53) % 2 == 0):
+        numbers = row_numbers(array, rows)
+        expected = values.reshape(53, -1).astype(np.float32)[numbers]
+        np.testing.assert_array_equal(np.concatenate(list(blocks(array, rows, length))), expected)
+        for positions, block in numbered_blocks(array, rows, length):
+            np.testing.assert_array_equal(block, expected[positions])
+
+
+def test_every_half_float_is_widened_exactly() -> None:
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    for part in (halves, halves[np.isfinite(halves)]):
+        np.testing.assert_array_equal(as_float32(part.reshape(-1, 2)), part.reshape(-1, 2).astype(np.float32))
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.integers(1, 70))
+def test_moments_do_not_depend_on_the_cut(rows: list[int], length: int) -> None:
+    values = np.random.default_rng(1).standard_normal((61, 5)) * 0.01 + 30
+    chosen = np.unique(rows)
+    found = moments(values, chosen, length)
+    reference = values.astype(np.float32)[chosen].astype(np.float64)
+    np.testing.assert_allclose(found.mean, reference.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.variance, reference.var(axis=0), rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rows_that_are_not_finite_are_refused_or_masked(bad: float, dtype: type) -> None:
+    values = np.ones((40, 6), dtype)
+    values[[3, 17], 2] = bad
+    with pytest.raises(NoiseZooError, match=r"2 of the rows .* row 3"):
+        list(blocks(values))
+    mask = finite_rows(values, 9)
+    assert np.flatnonzero(~mask).tolist() == [3, 17]
+    assert sum(len(block) for block in blocks(values, mask)) == 38
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (np.zeros(9, bool), "No rows"),
+        (np.array([], int), "No rows"),
+        (np.array([2, 1]), "increase"),
+        (np.array([1, 1]), "increase"),
+        (np.array([0, 9]), "range"),
+        (np.ones(4, bool), "mask"),
+    ],
+)
+def test_senseless_rows_are_refused(rows: np.ndarray, says: str) -> None:
+    with pytest.raises(NoiseZooError, match=says):
+        row_numbers(np.zeros((9, 2)), rows)
