@@ -23,8 +23,12 @@ class Denoiser:
     dtype: torch.dtype = torch.float32
 
     def __call__(self, x: Tensor, t: float, level: float | None = None) -> Prediction:
-        """The prediction for x when the network is told time t; `level` is where x truly lies, if that is not t."""
-        level = t if level is None else level
+        """The prediction for x when the network is told time t and x is read as a state at `level`, by default at t too.
+
+        A clean state is by default taken for one at the earliest trained time: networks were never shown sigma = 0, and read there what they say
+        of v or F would put part of the image into eps.
+        """
+        level = self.path.trained(t) if level is None else level
         time = torch.full((len(x),), self.path.network_time(t), device=x.device)
         output = self.network(self.path.network_input(x, level).to(self.dtype), time)
         mean = output[:, : x.shape[1]]  # networks with a learned variance append it as further channels

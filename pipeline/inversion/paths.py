@@ -71,8 +71,12 @@ class Path:
         """The times of `steps` steps, exactly those at which the model's own scheduler would call the network."""
         raise NotImplementedError
 
+    def trained(self, t: float) -> float:
+        """t, or for the clean end the earliest time that the network was trained for, where that is later."""
+        return t
+
     def network_time(self, t: float) -> float | int:
-        """What the network is told at time t; at the clean end, the earliest time that it was trained for."""
+        """What the network is told at time t."""
         raise NotImplementedError
 
     def network_input(self, x: Tensor, level: float) -> Tensor:
@@ -138,8 +142,11 @@ class Discrete(Path):
         earlier = np.maximum(later - trained // steps, -1)
         return Times((-1.0, *later.tolist()), tuple(earlier.tolist()))
 
+    def trained(self, t: float) -> float:
+        return max(t, 0.0)
+
     def network_time(self, t: float) -> int:
-        return max(int(t), 0)
+        return int(self.trained(t))
 
     def read(self, x: Tensor, output: Tensor, t: float, level: float) -> Prediction:
         alpha, sigma = self.alpha(level), self.sigma(level)
@@ -148,8 +155,7 @@ class Discrete(Path):
         if self.prediction == "v_prediction":
             return Prediction(alpha * x - sigma * output, alpha * output + sigma * x)
         if sigma == 0:  # eps is 0/0 on a clean state: read it as if the state lay where the network was asked
-            called = self.network_time(t)
-            alpha, sigma = self.alpha(called), self.sigma(called)
+            alpha, sigma = self.alpha(self.trained(t)), self.sigma(self.trained(t))
         return Prediction(output, (x - alpha * output) / sigma)
 
 
@@ -217,8 +223,11 @@ class Edm(Path):
         nodes = tuple(scheduler.sigmas.double().tolist()[::-1])
         return Times(nodes, nodes[:-1])
 
+    def trained(self, t: float) -> float:
+        return max(t, float(self.config["sigma_min"]))
+
     def network_time(self, t: float) -> float:
-        return 0.25 * math.log(max(t, self.config["sigma_min"]))
+        return 0.25 * math.log(self.trained(t))
 
     def network_input(self, x: Tensor, level: float) -> Tensor:
         return x * (math.hypot(1.0, level) / math.hypot(self.sigma_data, level))
