@@ -39,7 +39,9 @@ class Compute:
 
 
 @dataclass
-class Verify:
+class Bare:
+    """A stage without settings of its own."""
+
     _target_: str = MISSING
 
 
@@ -86,7 +88,8 @@ class Config:
     ingest: Ingest = field(default_factory=Ingest)
     invert: Compute = field(default_factory=Compute)
     encode: Compute = field(default_factory=Compute)
-    verify: Verify = field(default_factory=Verify)
+    verify: Bare = field(default_factory=Bare)
+    status: Bare = field(default_factory=Bare)
     study: Study = field(default_factory=Study)
     publish: Publish = field(default_factory=Publish)
     space: dict[str, Any] = field(default_factory=dict)

@@ -18,24 +18,24 @@ _TILE = 64
 
 
 class Toy:
-    """`rows` faces from the held-out part of the toy world; the last `test_share` of them are the test split. `rows/truth` holds z."""
+    """`size` faces from the held-out part of the toy world; the last `test_share` of them are the test split. `rows/truth` holds z."""
 
     name = "toy"
     licence = "CC0-1.0"
     homepage = ""
     images_may_be_published = True
 
-    def __init__(self, rows: int = 2500, seed: int = 0, test_share: float = 0.2) -> None:
-        self.rows = rows
+    def __init__(self, size: int = 2500, seed: int = 0, test_share: float = 0.2) -> None:
+        self.size = size
         self.seed = seed
         self.test_share = test_share
 
     def index(self) -> Index:
-        z = truth.latents(self.seed, self._drawn(range(self.rows)))
-        split = np.zeros(self.rows, np.int8)
-        split[self.rows - round(self.rows * self.test_share) :] = 1
+        z = truth.latents(self.seed, self._drawn(range(self.size)))
+        split = np.zeros(self.size, np.int8)
+        split[self.size - round(self.size * self.test_share) :] = 1
         return Index(
-            keys=tuple(f"face-{n:07d}.png" for n in self._drawn(range(self.rows))),
+            keys=tuple(f"face-{n:07d}.png" for n in self._drawn(range(self.size))),
             attributes=tuple(truth.ATTRIBUTES),
             labels=truth.labels(z),
             splits=("train", "test"),
