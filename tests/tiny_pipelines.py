@@ -38,7 +38,14 @@ def _clip_tokenizer(folder: Path) -> transformers.CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>", "do_lower_case": True})
+        json.dumps(
+            {
+                "tokenizer_class": "CLIPTokenizer",
+                "model_max_length": 77,
+                "pad_token": "<|endoftext|>",
+                "do_lower_case": True,
+            }
+        )
     )
     return transformers.CLIPTokenizer.from_pretrained(folder)
 
@@ -46,13 +53,15 @@ def _clip_tokenizer(folder: Path) -> transformers.CLIPTokenizer:
 def _t5_tokenizer(folder: Path) -> transformers.T5Tokenizer:
     """T5's tokenizer from a real `spiece.model`, trained on a handful of words."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = iter("a face of a person who smiles at the camera with grey hair and a hat".split() * 20)
+    words = ("a", "face", "of", "a", "person", "who", "smiles", "at", "the", "camera", "with", "grey", "hair") * 20
     with (folder / "spiece.model").open("wb") as out:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=words, model_writer=out, vocab_size=40, model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+            sentence_iterator=iter(words), model_writer=out, vocab_size=40, model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
             hard_vocab_limit=False, minloglevel=2,
         )  # fmt: skip
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "model_max_length": 512, "extra_ids": 4}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "T5Tokenizer", "model_max_length": 512, "extra_ids": 4})
+    )
     return transformers.T5Tokenizer.from_pretrained(folder)
 
 
@@ -65,7 +74,9 @@ def _clip_text(width: int = 16, projection: int | None = None, act: str = "quick
 
 
 def _t5(width: int = 16) -> Any:
-    config = transformers.T5Config(vocab_size=64, d_model=width, d_ff=2 * width, d_kv=8, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu")
+    config = transformers.T5Config(
+        vocab_size=64, d_model=width, d_ff=2 * width, d_kv=8, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu"
+    )
     return transformers.T5EncoderModel(config).eval()
 
 
@@ -97,17 +108,23 @@ def _stable_diffusion(unet: Any, scheduler: Any, work: Path, act: str = "quick_g
 
 
 def _sd15(work: Path) -> diffusers.DiffusionPipeline:
-    return _stable_diffusion(_unet(), diffusers.PNDMScheduler(**_betas(skip_prk_steps=True, set_alpha_to_one=False)), work)
+    return _stable_diffusion(
+        _unet(), diffusers.PNDMScheduler(**_betas(skip_prk_steps=True, set_alpha_to_one=False)), work
+    )
 
 
 def _sd21(work: Path) -> diffusers.DiffusionPipeline:
     unet = _unet(use_linear_projection=True, attention_head_dim=(2, 4))
-    return _stable_diffusion(unet, diffusers.PNDMScheduler(**_betas(skip_prk_steps=True, set_alpha_to_one=False)), work, act="gelu")
+    return _stable_diffusion(
+        unet, diffusers.PNDMScheduler(**_betas(skip_prk_steps=True, set_alpha_to_one=False)), work, act="gelu"
+    )
 
 
 def _sd21_768(work: Path) -> diffusers.DiffusionPipeline:
     unet = _unet(use_linear_projection=True, attention_head_dim=(2, 4))
-    scheduler = diffusers.DDIMScheduler(**_betas(prediction_type="v_prediction", set_alpha_to_one=False, clip_sample=False))
+    scheduler = diffusers.DDIMScheduler(
+        **_betas(prediction_type="v_prediction", set_alpha_to_one=False, clip_sample=False)
+    )
     return _stable_diffusion(unet, scheduler, work, act="gelu")
 
 
@@ -144,7 +161,9 @@ def _ddpm(work: Path) -> diffusers.DiffusionPipeline:
         sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=8,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
     )  # fmt: skip
-    scheduler = diffusers.DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True, variance_type="fixed_small")
+    scheduler = diffusers.DDPMScheduler(
+        beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True, variance_type="fixed_small"
+    )
     return diffusers.DDPMPipeline(unet=unet.eval(), scheduler=scheduler)
 
 
@@ -159,7 +178,9 @@ def _dit(work: Path) -> diffusers.DiffusionPipeline:
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=SIZE // 8, num_embeds_ada_norm=10,
     )  # fmt: skip
     scheduler = diffusers.DDIMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=False)
-    return diffusers.DiTPipeline(transformer=transformer.eval(), vae=_vae(), scheduler=scheduler, id2label={0: "tench", 1: "goldfish"})
+    return diffusers.DiTPipeline(
+        transformer=transformer.eval(), vae=_vae(), scheduler=scheduler, id2label={0: "tench", 1: "goldfish"}
+    )
 
 
 def _pixart(work: Path) -> diffusers.DiffusionPipeline:
@@ -167,9 +188,15 @@ def _pixart(work: Path) -> diffusers.DiffusionPipeline:
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=SIZE // 8, cross_attention_dim=16,
         caption_channels=16, use_additional_conditions=False,
     )  # fmt: skip
-    scheduler = diffusers.DPMSolverMultistepScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", solver_order=2)
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        beta_start=1e-4, beta_end=0.02, beta_schedule="linear", solver_order=2
+    )
     return diffusers.PixArtAlphaPipeline(
-        tokenizer=_t5_tokenizer(work / "tokenizer"), text_encoder=_t5(), vae=_vae(), transformer=transformer.eval(), scheduler=scheduler
+        tokenizer=_t5_tokenizer(work / "tokenizer"),
+        text_encoder=_t5(),
+        vae=_vae(),
+        transformer=transformer.eval(),
+        scheduler=scheduler,
     )
 
 
@@ -192,7 +219,12 @@ def _flux(work: Path) -> diffusers.DiffusionPipeline:
         pooled_projection_dim=16, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
-        shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096
+        shift=3.0,
+        use_dynamic_shifting=True,
+        base_shift=0.5,
+        max_shift=1.15,
+        base_image_seq_len=256,
+        max_image_seq_len=4096,
     )
     return diffusers.FluxPipeline(
         transformer=transformer.eval(), scheduler=scheduler,
@@ -210,7 +242,9 @@ NAMES = tuple(MAKERS)
 
 def _as_on_the_hub(name: str, folder: Path, work: Path) -> None:
     """Undo what today's `save_pretrained` does differently from the checkpoints that people have."""
-    for tokenizer in work.glob("tokenizer*"):  # the slow tokenizers' files; only the T5 of SD3 and FLUX comes with a tokenizer.json
+    for tokenizer in work.glob(
+        "tokenizer*"
+    ):  # the slow tokenizers' files; only the T5 of SD3 and FLUX comes with a tokenizer.json
         if not (name in ("sd3", "flux") and (tokenizer / "spiece.model").exists()):
             shutil.rmtree(folder / tokenizer.name)
             shutil.copytree(tokenizer, folder / tokenizer.name)
