@@ -16,39 +16,39 @@ LARGEST = 100_000_000
 """Pixels; a file that claims more is taken for a decompression bomb."""
 
 
-class BadImage(NoiseZooError):
+class BadImageError(NoiseZooError):
     """These bytes are not an image that a row can be made of; the message is the reason."""
 
 
 def decode(data: bytes) -> Image.Image:
-    """Bytes to an upright RGB image, or `BadImage`."""
+    """Bytes to an upright RGB image, or `BadImageError`."""
     reason = _foreign(data)
     if reason:
-        raise BadImage(reason)
+        raise BadImageError(reason)
     try:
         with warnings.catch_warnings():
             # Our own limit is below Pillow's, and a warning about harmless metadata is no reason to fail.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > LARGEST:
-                    raise BadImage(f"{image.width} x {image.height} pixels are more than {LARGEST:,}")
+                    raise BadImageError(f"{image.width} x {image.height} pixels are more than {LARGEST:,}")
                 # A multi-picture JPEG of a camera is a still with a preview behind it.
                 if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                    raise BadImage(f"an animation or a file of several pages ({image.n_frames} frames)")
+                    raise BadImageError(f"an animation or a file of several pages ({image.n_frames} frames)")
                 image.load()
                 return to_rgb(ImageOps.exif_transpose(image))
-    except BadImage:
+    except BadImageError:
         raise
     except UnidentifiedImageError as error:
-        raise BadImage("not an image that can be read here") from error
+        raise BadImageError("not an image that can be read here") from error
     except Exception as error:  # decoders raise anything at all on broken files
-        raise BadImage(f"broken or cut short ({error})") from error
+        raise BadImageError(f"broken or cut short ({error})") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB: transparency over white, the upper eight of sixteen bits."""
     if image.mode == "F":
-        raise BadImage("floating-point pixels have no agreed range")
+        raise BadImageError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):
         wide = image.convert("I")
         # A 16-bit file is 16-bit even when it is dark, so the file's mode decides; mode I alone has to be judged by its values.

@@ -22,6 +22,8 @@ class ModelFacts:
     licence: str
     task: str
     """`noise`, `embedding`, `tokens` or `control`."""
+    parameters: int | None = None
+    """Number of weights of the part that is run; None where nobody counted."""
 
 
 class Space(Protocol):

@@ -34,7 +34,9 @@ def local_folder(model: str) -> Path | None:
         if path.is_dir():
             return path
     if given.is_absolute() or given.parts[:1] in ((".",), ("..",), ("models",)) or len(given.parts) != 2:
-        raise NoiseZooError(f"There is no folder '{model}' here or in {CHECKOUT}; give a folder with config.json and *.safetensors, or a hub name such as openai/clip-vit-large-patch14.")
+        raise NoiseZooError(
+            f"There is no folder '{model}' here or in {CHECKOUT}; give a folder with config.json and *.safetensors, or a hub name such as openai/clip-vit-large-patch14."
+        )
     return None
 
 
@@ -58,7 +60,9 @@ def is_local(model: str, revision: str | None, patterns: Sequence[str] = PATTERN
     from huggingface_hub import snapshot_download
 
     try:
-        root = local_folder(model) or Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns), local_files_only=True))
+        root = local_folder(model) or Path(
+            snapshot_download(model, revision=revision, allow_patterns=list(patterns), local_files_only=True)
+        )
         check_files(root, model, weights=_wants_weights(patterns))
     except (NoiseZooError, OSError, ValueError):
         return False
@@ -108,7 +112,7 @@ def _snapshot(model: str, revision: str | None, patterns: Sequence[str]) -> Path
             return _download(model, revision, patterns)
         fetch = f"hf download {model}" + (f" --revision {revision}" if revision else "")
         raise NoiseZooError(
-            f"{model} at revision {revision or 'main'} is not complete on this machine and HF_HUB_OFFLINE is set: where there is a connection type '{fetch}', or unset HF_HUB_OFFLINE."
+            f"{model} at revision {revision or 'main'} is not complete here and HF_HUB_OFFLINE is set: where there is a connection type '{fetch}', or unset HF_HUB_OFFLINE."
         ) from error
 
 
@@ -121,24 +125,38 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
     except hub.GatedRepoError as error:
-        raise NoiseZooError(f"{model} is gated: accept its licence at {page}, type 'hf auth login', and run this again.") from error
+        raise NoiseZooError(
+            f"{model} is gated: accept its licence at {page}, type 'hf auth login', and run this again."
+        ) from error
     except hub.RevisionNotFoundError as error:
-        raise NoiseZooError(f"{model} has no revision {revision}: see its commits at {page}/commits/main and correct 'revision'.") from error
+        raise NoiseZooError(
+            f"{model} has no revision {revision}: see its commits at {page}/commits/main and correct 'revision'."
+        ) from error
     except hub.RepositoryNotFoundError as error:
-        raise NoiseZooError(f"There is no model {model} at {page}, or it is private: correct 'model', or type 'hf auth login'.") from error
+        raise NoiseZooError(
+            f"There is no model {model} at {page}, or it is private: correct 'model', or type 'hf auth login'."
+        ) from error
     except hub.LocalEntryNotFoundError as error:
-        raise NoiseZooError(f"{at} is not complete on this machine and the hub cannot be reached: mend the connection and run this again, the download goes on where it stopped.") from error
+        raise NoiseZooError(
+            f"{at} is not complete on this machine and the hub cannot be reached: mend the connection and run this again, the download goes on where it stopped."
+        ) from error
     except hub.HfHubHTTPError as error:
-        raise NoiseZooError(f"The hub refused {at} ({error.response.status_code}): see {page}, then run this again.") from error
+        raise NoiseZooError(
+            f"The hub refused {at} ({error.response.status_code}): see {page}, then run this again."
+        ) from error
     except OSError as error:
-        raise NoiseZooError(f"{at} could not be fetched into {constants.HF_HUB_CACHE} ({error.strerror or error}): make room or set HF_HOME to another disk, and run this again.") from error
+        raise NoiseZooError(
+            f"{at} could not be fetched into {constants.HF_HUB_CACHE} ({error.strerror or error}): make room or set HF_HOME to another disk, and run this again."
+        ) from error
 
 
 def _read_json(path: Path, model: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NoiseZooError(f"{path.name} of {model} cannot be read as JSON: delete {path} and fetch it again.") from error
+        raise NoiseZooError(
+            f"{path.name} of {model} cannot be read as JSON: delete {path} and fetch it again."
+        ) from error
     if not isinstance(content, dict):
         raise NoiseZooError(f"{path.name} of {model} is not a JSON object: delete {path} and fetch it again.")
     return content
@@ -151,22 +169,36 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if size < 8 + length or length == 0:
-            raise NoiseZooError(f"{path} is empty or cut short ({size:,} bytes): delete {path.resolve()} and fetch it again.")
+            raise NoiseZooError(
+                f"{path} is empty or cut short ({size:,} bytes): delete {path.resolve()} and fetch it again."
+            )
         try:
             header = json.loads(file.read(length))
-            end = 8 + length + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+            end = (
+                8
+                + length
+                + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NoiseZooError(f"{path} is not a safetensors file: delete {path.resolve()} and fetch it again.") from error
+            raise NoiseZooError(
+                f"{path} is not a safetensors file: delete {path.resolve()} and fetch it again."
+            ) from error
     if size != end:
-        raise NoiseZooError(f"{path} has {size:,} bytes where its header says {end:,}: delete {path.resolve()} and fetch it again.")
+        raise NoiseZooError(
+            f"{path} has {size:,} bytes where its header says {end:,}: delete {path.resolve()} and fetch it again."
+        )
     return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def check_files(root: Path, model: str, weights: bool = True) -> None:
     """Refuse a folder that is not a saved model, holds pickles only, misses a shard or has a file cut short."""
-    configs = [root / name for name in ("config.json", "model_index.json", "open_clip_config.json") if (root / name).exists()]
+    configs = [
+        root / name for name in ("config.json", "model_index.json", "open_clip_config.json") if (root / name).exists()
+    ]
     if not configs:
-        raise NoiseZooError(f"{root} has no config.json or model_index.json, so it is no saved model: write it with save_pretrained, or correct 'model'.")
+        raise NoiseZooError(
+            f"{root} has no config.json or model_index.json, so it is no saved model: write it with save_pretrained, or correct 'model'."
+        )
     for config in configs:
         _read_json(config, model)
     if not weights:
@@ -178,10 +210,14 @@ def check_files(root: Path, model: str, weights: bool = True) -> None:
         # A variant that was left out on purpose (fp32 beside fp16) leaves its index behind and no shard at all.
         alone = not any(path.parent == index.parent for path in found)
         if missing and (alone or len(missing) < len(shards)):
-            raise NoiseZooError(f"{model} is half here: {index.name} names {missing[0]} ({len(missing)} of {len(shards)} shards are missing in {index.parent}); fetch it again.")
+            raise NoiseZooError(
+                f"{model} is half here: {index.name} names {missing[0]} ({len(missing)} of {len(shards)} shards are missing in {index.parent}); fetch it again."
+            )
     if not found:
         if any(path.suffix in PICKLES for path in root.rglob("*")) or _hub_has_pickles(root, model):
-            raise NoiseZooError(f"{model} comes as pickles only, which are never loaded: choose a revision with *.safetensors, or save it once with save_pretrained and give that folder as 'model'.")
+            raise NoiseZooError(
+                f"{model} comes as pickles only, which are never loaded: choose a revision with *.safetensors, or give a folder written by save_pretrained as 'model'."
+            )
         raise NoiseZooError(f"{model} has no *.safetensors in {root}: fetch it again, or correct 'model'.")
     for path in found:
         safetensors_header(path)
@@ -216,9 +252,15 @@ def check_code(root: Path, model: str) -> None:
         index = _read_json(root / "model_index.json", model)
         parts = {name: part for name, part in index.items() if not name.startswith("_") and isinstance(part, list)}
         built_in = {None, "diffusers", "transformers", "stable_diffusion"}
-        strange = [name for name, part in parts.items() if part[0] not in built_in and not hasattr(diffusers.pipelines, str(part[0]))]
+        strange = [
+            name
+            for name, part in parts.items()
+            if part[0] not in built_in and not hasattr(diffusers.pipelines, str(part[0]))
+        ]
         if strange or not isinstance(index.get("_class_name"), str):
-            raise NoiseZooError(f"{model} wants its own code ({strange[0] if strange else '_class_name'} in model_index.json), and {advice}.")
+            raise NoiseZooError(
+                f"{model} wants its own code ({strange[0] if strange else '_class_name'} in model_index.json), and {advice}."
+            )
 
 
 def check_hashes(root: Path, model: str) -> None:
@@ -226,7 +268,9 @@ def check_hashes(root: Path, model: str) -> None:
     for path in sorted(root.rglob("*.safetensors")):
         blob = path.resolve()
         if SHA256.fullmatch(blob.name) and _sha256(blob) != blob.name:
-            raise NoiseZooError(f"{path.name} of {model} does not have the hash that the hub gave for it: delete {blob} and run this again to fetch it anew.")
+            raise NoiseZooError(
+                f"{path.name} of {model} does not have the hash that the hub gave for it: delete {blob} and run this again to fetch it anew."
+            )
 
 
 def _sha256(path: Path) -> str:
@@ -250,5 +294,3 @@ def _folder_digest(root: Path) -> str:
 def read_config(root: Path, model: str, name: str = "config.json") -> dict[str, Any]:
     """A configuration file of a model as plain data."""
     return _read_json(root / name, model)
-
-
