@@ -14,6 +14,10 @@ from noisezoo.errors import NoiseZooError, nearest
 
 BUILDER = {
     "build": "ingest the images and compute every space that is asked for; goes on where it stopped",
+    "all": "build, verify, study and publish, one after another; what is finished is not done again",
+    "ingest": "the images alone: tar shards, rows and labels",
+    "invert": "the diffusion spaces alone",
+    "encode": "the other spaces alone",
     "status": "what is done and what is left, per space",
     "verify": "check every finished unit against the ledger; corrupt ones are computed again by the next build",
     "study": "analyse the zoo and write its report",

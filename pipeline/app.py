@@ -25,6 +25,10 @@ from pipeline.progress import say
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STAGES = {
+    "all": ("ingest", "invert", "encode", "verify", "study", "publish"),
+    "ingest": ("ingest",),
+    "invert": ("invert",),
+    "encode": ("encode",),
     "build": ("ingest", "invert", "encode"),
     "verify": ("verify",),
     "study": ("study",),

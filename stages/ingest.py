@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> None:
                 selection=selection,
                 shard_rows=cfg.shard_rows,
                 workers=cfg.ingest.workers,
-                copy=cfg.ingest.copy,
+                copy=cfg.ingest["copy"],  # .copy is a method of every node
                 max_broken_share=cfg.ingest.max_broken_share,
                 progress=progress,
             )

@@ -1,0 +1,1 @@
+"""Small real spaces and zoos for tests of the engine."""
