@@ -29,7 +29,6 @@ from pipeline.toy.raster import (
     posed,
     radius,
     to_bytes,
-    unit,
     wave,
 )
 from pipeline.toy.truth import ATTRIBUTES, NUISANCES, THRESHOLDS, latents, nuisances
@@ -111,7 +110,7 @@ def _colours(face: Face) -> Colours:
     """Skin from tan to brown, or pale; hair of any warm or dyed hue, or black, blond, gray, or several of these by parts."""
     n, p = face.nuisance, face.presence
     tone = 0.5 + 0.5 * n["skin_tone"]
-    light, dark = hsv(0.065 + 0.018 * n["skin_hue"], 0.38, 0.92), hsv(0.055 + 0.015 * n["skin_hue"], 0.56, 0.58)
+    light, dark = hsv(0.065 + 0.018 * n["skin_hue"], 0.38, 0.92), hsv(0.055 + 0.015 * n["skin_hue"], 0.54, 0.66)
     pale = hsv(0.06 + 0.03 * n["skin_hue"], 0.09, 1.0)
     skin = mix(mix(light, dark, tone), pale, face.grows("Pale_Skin", 0.0, 0.85, 1.0))
     plain = hsv(-0.02 + 0.09 * n["hair_hue"], 0.62 + 0.2 * n["hair_saturation"], 0.47 + 0.09 * n["hair_value"])
@@ -125,7 +124,9 @@ def _colours(face: Face) -> Colours:
 
 def _hair_bottom(face: Face) -> Wide:
     """How far down the hair hangs beside the face: to the ears on men, to the shoulders on women."""
-    return mix(19.0 + 5.0 * face.nuisance["hair_length"], 3.5 + 1.5 * face.nuisance["hair_length"], face.presence["Male"])
+    return mix(
+        19.0 + 5.0 * face.nuisance["hair_length"], 3.5 + 1.5 * face.nuisance["hair_length"], face.presence["Male"]
+    )
 
 
 def _hair_picture(face: Face, colours: Colours, x: Array, y: Array) -> Array:
@@ -138,8 +139,8 @@ def _hair_picture(face: Face, colours: Colours, x: Array, y: Array) -> Array:
     dyed = parameter(np.maximum(p["Black_Hair"], p["Blond_Hair"]))
     locks = inside(np.abs(np.abs(x) - np.float32(14.0)) - np.float32(2.2), 2.0)
     np.maximum(locks, inside(np.abs(x + parameter(4.0 * n["hair_part"])) - np.float32(2.2), 2.0), out=locks)
-    weight = parameter(p["Gray_Hair"]) * (np.float32(1.0) - dyed * (np.float32(1.0) - locks))
-    paint(rgb, weight, colour(colours.gray))
+    grayed = np.maximum(locks, np.subtract(np.float32(1.0), dyed))
+    paint(rgb, grayed * parameter(p["Gray_Hair"]), colour(colours.gray))
     phase = parameter(0.15 * n["hair_wave"])
     ripple = wave(y * np.float32(1.0 / 8.0) + np.float32(0.25) * wave(x * np.float32(1.0 / 14.0) + phase) - phase)
     shade = parameter(face.grows("Wavy_Hair", 0.0, 0.14, 0.2)) * ripple
@@ -153,7 +154,9 @@ def _outline(face: Face, x: Array, y: Array) -> Array:
     """A wobble of the hair's outline, in pixels: scallops where the hair is wavy."""
     n = face.nuisance
     size, phase = parameter(face.grows("Wavy_Hair", 0.0, 1.3, 1.7)), parameter(0.15 * n["hair_wave"])
-    return size * (np.float32(0.5) * wave(x * np.float32(1.0 / 9.0) + phase) + wave(y * np.float32(1.0 / 8.0) - phase))
+    across = wave(np.abs(x) * np.float32(1.0 / 9.0) + (phase + np.float32(0.25)))
+    down = wave(np.maximum(y, np.float32(-13.0)) * np.float32(1.0 / 8.0) - phase)
+    return size * (np.float32(0.6) * across + down)
 
 
 def _clothes(rgb: Array, face: Face, cx: Wide, cy: Wide) -> None:
@@ -178,16 +181,16 @@ def _hair_behind(rgb: Array, face: Face, hair: Array, x: Array, y: Array) -> Non
     bald = p["Bald"]
     bottom = np.maximum(_hair_bottom(face), 8.0 * bald)
     full = 0.8 * n["hair_volume"] + 1.6 * p["Wavy_Hair"]
-    width = 16.2 + full + 1.2 * n["face_width"] + 2.1 * bald + 0.8 * (1.0 - p["Male"])
+    width = 16.2 + full + 1.2 * n["face_width"] + 2.1 * np.maximum(bald, p["Wearing_Hat"]) + 0.8 * (1.0 - p["Male"])
     height = 17.8 + full
     up = np.minimum(y + parameter(4.0 - 3.0 * bald), np.float32(0.0)) / parameter(height - 13.0 * bald)
     down = np.maximum(y - parameter(bottom - 6.0), np.float32(0.0)) * np.float32(1.0 / 6.0)
-    distance = np.sqrt((x / parameter(width)) ** 2 + up * up + down * down)
+    distance = np.sqrt(np.square(x / parameter(width)) + up * up + down * down)
     distance -= np.float32(1.0)
     distance *= np.float32(16.0)
     distance += _outline(face, x, y)
     cover = inside(distance)
-    cover *= inside(parameter(47.0 * p["Wearing_Hat"] - 60.0) - y)
+    cover *= inside(parameter(17.0 * p["Wearing_Hat"] - 30.0) - y)
     shaded = hair * np.float32(0.86)
     paint(rgb, cover, shaded)
 
@@ -202,12 +205,15 @@ def _jaw(face: Face, x: Array, y: Array) -> Array:
     down = np.maximum(y, np.float32(0.0))
     long = parameter(16.8 + 0.8 * n["face_length"] + 1.2 * male)
     taper = parameter(0.014 * (1.0 - male))
-    a = x / (parameter(13.3 + 1.2 * n["face_width"] + 0.4 * male) * (np.float32(1.0) - taper * down))
+    narrowing = np.subtract(np.float32(1.0), taper * down)
+    a = x / (narrowing * parameter(13.3 + 1.2 * n["face_width"] + 0.4 * male))
     b = np.minimum(y, np.float32(0.0)) * np.float32(1.0 / 18.5) + down / long
     a = np.minimum(a * a, np.float32(1.6))
     b = np.minimum(b * b, np.float32(1.6))
-    square = parameter(0.62 * male) * inside(-y, 6.0)
-    return a + b - square * a * b
+    both = a * b
+    both *= parameter(0.62 * male) * inside(-y, 6.0)
+    a += b
+    return np.subtract(a, both, out=a)
 
 
 def _neck_and_head(rgb: Array, face: Face, colours: Colours, x: Array, y: Array) -> None:
@@ -226,7 +232,7 @@ def _neck_and_head(rgb: Array, face: Face, colours: Colours, x: Array, y: Array)
     paint(rgb, cover, colour(colours.skin) * shade[:, None])
 
 
-def _features(face: Face, frame: Frame, x: Array, y: Array) -> tuple[Array, Array]:
+def _features(face: Face, x: Array, y: Array) -> tuple[Array, Array]:
     """The coordinates of the features, which slide over the head when it turns or nods, and shrink on the far side."""
     n = face.nuisance
     x = x - parameter(2.0 * n["turn"])
@@ -236,13 +242,12 @@ def _features(face: Face, frame: Frame, x: Array, y: Array) -> tuple[Array, Arra
 
 def _lower_face(rgb: Array, face: Face, colours: Colours, frame: Frame) -> None:
     """Cheeks, folds of age, nose, beard and mouth."""
-    n, p = face.nuisance, face.presence
+    p = face.presence
     window = frame.window(0.0, 9.0, 12.5, 11.5, LARGEST)
     patch = window.cut(rgb)
-    x, y = _features(face, frame, *frame.coordinates(window.left, window.top, window.height, window.width))
+    x, y = _features(face, *frame.coordinates(window.left, window.top, window.height, window.width))
     ax = np.abs(x)
     skin = colours.skin
-    hair = colours.hair_top * 0.7
     old = 1.0 - p["Young"]
     one = np.ones_like(old)
 
@@ -258,7 +263,7 @@ def _lower_face(rgb: Array, face: Face, colours: Colours, frame: Frame) -> None:
     cover *= parameter(old * (0.75 + 0.25 * np.maximum(-face.strength["Young"], 0.0)))
     paint(patch, cover, colour(skin * 0.6))
 
-    _beard(patch, face, hair, gray=colours.gray, x=x, y=y)
+    _beard(patch, face, colours.hair_tips, colours.gray, x, y)
     _nose(patch, face, skin, x, y)
     _mouth(patch, face, skin, x, y)
     window.put(rgb, patch)
@@ -268,24 +273,35 @@ def _nose(patch: Array, face: Face, skin: Wide, x: Array, y: Array) -> None:
     """A small button, or a big bulb with wings and nostrils."""
     n = face.nuisance
     x = x - parameter(1.1 * n["turn"])
-    size = face.grows("Big_Nose", 1.4, 3.3, 4.2)
+    size = face.grows("Big_Nose", 1.3, 3.6, 4.4)
     wide, high = parameter(size), parameter(0.75 * size)
     y = y - parameter(5.6 - 0.6 * size)
-    shadow = skin * np.array([0.84, 0.72, 0.68])
+    shadow = skin * np.array([0.8, 0.62, 0.58])
     paint(patch, ellipse(x, y, wide, high), colour(shadow))
-    shine = ellipse(x + np.float32(0.4), y + high * np.float32(0.35), wide * np.float32(0.6), high * np.float32(0.5), 2.0)
+    shine = ellipse(
+        x + np.float32(0.4), y + high * np.float32(0.35), wide * np.float32(0.6), high * np.float32(0.5), 2.0
+    )
     paint(patch, shine, colour(np.minimum(skin * 1.08, 1.0)))
 
 
 def _beard(patch: Array, face: Face, hair: Wide, gray: Wide, x: Array, y: Array) -> None:
-    """A mustache between nose and mouth, a goatee on the chin; their hair is darker than that of the head."""
+    """A mustache between nose and mouth, a goatee on the chin; darker than the hair of the head unless that is blond or gray."""
     p = face.presence
-    tone = mix(hair * 0.8, gray * 0.92, p["Gray_Hair"])
+    tone = mix(
+        mix(hair * 0.55, hair * 0.95, p["Blond_Hair"]), gray * (0.95 - 0.25 * p["Pale_Skin"])[:, None], p["Gray_Hair"]
+    )
     droop = x * x * np.float32(0.035)
-    mustache = ellipse(x, y - np.float32(7.7) - droop, parameter(face.shown("Mustache", 5.8, 7.2)), parameter(face.shown("Mustache", 1.5, 2.0)))
+    mustache = ellipse(
+        x,
+        y - np.float32(7.7) - droop,
+        parameter(face.shown("Mustache", 5.8, 7.2)),
+        parameter(face.shown("Mustache", 1.5, 2.0)),
+    )
     mustache *= parameter(face.grows("Mustache", 0.0, 0.88, 1.0))
     paint(patch, mustache, colour(tone))
-    goatee = ellipse(x, y - np.float32(16.2), parameter(face.shown("Goatee", 4.4, 6.0)), parameter(face.shown("Goatee", 3.0, 3.8)))
+    goatee = ellipse(
+        x, y - np.float32(16.2), parameter(face.shown("Goatee", 4.4, 6.0)), parameter(face.shown("Goatee", 3.0, 3.8))
+    )
     goatee *= parameter(face.grows("Goatee", 0.0, 0.88, 1.0))
     paint(patch, goatee, colour(tone))
 
@@ -295,7 +311,7 @@ def _mouth(patch: Array, face: Face, skin: Wide, x: Array, y: Array) -> None:
     n, p = face.nuisance, face.presence
     smile, lipstick = face.strength["Smiling"], p["Wearing_Lipstick"]
     half = parameter(mix(4.2 + 0.0 * smile, 6.0 + 0.8 * np.maximum(smile, 0.0), p["Smiling"]) + 0.5 * n["mouth_width"])
-    bend = mix(-0.6 + 0.9 * np.minimum(smile, 0.0), 2.5 + 1.2 * np.maximum(smile, 0.0), p["Smiling"])
+    bend = mix(-0.9 + 0.9 * np.minimum(smile, 0.0), 2.9 + 1.1 * np.maximum(smile, 0.0), p["Smiling"])
     t = x / half
     t *= t
     taper = np.maximum(np.float32(1.0) - t, np.float32(0.0))
@@ -324,7 +340,7 @@ def _upper_face(rgb: Array, face: Face, colours: Colours, frame: Frame) -> None:
     window = frame.window(0.0, -4.0, 13.0, 8.5, LARGEST)
     patch = window.cut(rgb)
     head_x, y = frame.coordinates(window.left, window.top, window.height, window.width)
-    x, y = _features(face, frame, head_x, y)
+    x, y = _features(face, head_x, y)
     ax = np.abs(x)
     old = 1.0 - p["Young"]
     depth = old * (0.7 + 0.3 * np.maximum(-face.strength["Young"], 0.0))
@@ -335,8 +351,8 @@ def _upper_face(rgb: Array, face: Face, colours: Colours, frame: Frame) -> None:
     # Bags under the eyes, and lines across the forehead.
     bags = inside(np.abs(ey - np.float32(4.1) + ex * ex * np.float32(0.09)) - np.float32(0.45))
     bags *= inside(np.abs(ex) - np.float32(2.8))
-    lines = y + np.float32(10.6) - ax * ax * np.float32(0.012)
-    lines = inside(np.minimum(np.abs(lines), np.abs(lines + np.float32(2.6))) - np.float32(0.4))
+    below = y + np.float32(10.6) - ax * ax * np.float32(0.012)
+    lines = inside(np.minimum(np.abs(below), np.abs(below + np.float32(2.6))) - np.float32(0.4))
     lines *= inside(ax - np.float32(7.0))
     np.maximum(bags, lines, out=bags)
     bags *= parameter(depth)
@@ -364,7 +380,12 @@ def _upper_face(rgb: Array, face: Face, colours: Colours, frame: Frame) -> None:
 
     thick = parameter(face.grows("Bushy_Eyebrows", 0.45, 1.35, 1.8))
     bx = ax - parameter(apart + 0.1)
-    by = y + parameter(6.7 + 0.4 * n["brow_height"]) - bx * bx * np.float32(0.07) - parameter(0.12 * n["brow_tilt"] - 0.06) * bx
+    by = (
+        y
+        + parameter(6.7 + 0.4 * n["brow_height"])
+        - bx * bx * np.float32(0.07)
+        - parameter(0.12 * n["brow_tilt"] - 0.06) * bx
+    )
     brow = np.maximum(np.abs(by) - thick * (np.float32(1.0) - bx * np.float32(0.06)), np.abs(bx) - np.float32(4.0))
     tone = mix(colours.hair_top * 0.5, colours.gray * 0.7, p["Gray_Hair"])
     paint(patch, inside(brow), colour(tone))
@@ -403,8 +424,10 @@ def _hair_in_front(rgb: Array, face: Face, hair: Array, x: Array, y: Array) -> N
     x, y = x[:, rows], y[:, rows]
     bald, bangs = p["Bald"], p["Bangs"]
     part = x - parameter(5.0 * n["hair_part"])
-    open_line = np.minimum(part * part * parameter(0.045 * (1.0 - bald)), np.float32(9.0)) - parameter(14.0 + 12.0 * bald)
-    fringe = np.minimum(x * x * np.float32(0.02), np.float32(5.0)) - parameter(face.shown("Bangs", 9.8, 8.8))
+    open_line = np.minimum(part * part * parameter(0.045 * (1.0 - bald)), np.float32(9.0)) - parameter(
+        14.0 + 12.0 * bald
+    )
+    fringe = np.minimum(x * x * np.float32(0.02), np.float32(5.0)) - parameter(face.shown("Bangs", 9.4, 8.6))
     fringe += np.float32(0.5) * wave(x * np.float32(1.0 / 5.0) + parameter(n["hair_wave"]))
     line = open_line + parameter(bangs) * (fringe - open_line)
     full = 0.8 * n["hair_volume"] + 1.6 * p["Wavy_Hair"]
@@ -414,10 +437,10 @@ def _hair_in_front(rgb: Array, face: Face, hair: Array, x: Array, y: Array) -> N
     distance *= np.float32(15.0)
     distance += _outline(face, x, y)
     np.maximum(distance, y - line, out=distance)
-    np.maximum(distance, parameter(46.5 * p["Wearing_Hat"] - 60.0) - y, out=distance)
+    np.maximum(distance, parameter(16.5 * p["Wearing_Hat"] - 30.0) - y, out=distance)
     # On a bald head a fringe is a forelock.
     forelock = (radius(x, y + np.float32(12.6), 8.5, 5.0) - np.float32(1.0)) * np.float32(5.0)
-    np.maximum(distance, forelock - parameter(60.0 * (1.0 - bald)), out=distance)
+    np.maximum(distance, forelock - parameter(14.0 * (1.0 - bald)), out=distance)
     paint(rgb[:, :, rows], inside(distance), hair[:, :, rows])
 
 

@@ -166,7 +166,9 @@ def background(n: dict[str, Wide]) -> Array:
     angle = 1.6 * n["background_angle"]
     along = parameter(0.5 - 0.3 * np.abs(angle)) * x + parameter(0.5 * angle) * y
     along += np.float32(0.5)
-    along += parameter(0.22 * np.maximum(n["background_waves"], 0.0)) * wave(along * np.float32(1.4) + parameter(n["lean"]))
+    along += parameter(0.22 * np.maximum(n["background_waves"], 0.0)) * wave(
+        along * np.float32(1.4) + parameter(n["lean"])
+    )
     unit(along)
     first = colour(one)
     rgb = first + along[:, None] * (colour(two) - first)
@@ -186,7 +188,9 @@ def lit(rgb: Array, n: dict[str, Wide]) -> Array:
     slant = parameter(strength * n["light_x"]) * x + parameter(strength * n["light_y"]) * y
     slant -= parameter(0.07 + 0.07 * n["vignette"]) * (x * x + y * y)
     contrast = 1.0 + 0.14 * n["contrast"]
-    rgb = rgb * (slant[:, None] * colour(cast * tint * (level * contrast)[:, None]) + colour(cast * (level * contrast)[:, None]))
+    rgb = rgb * (
+        slant[:, None] * colour(cast * tint * (level * contrast)[:, None]) + colour(cast * (level * contrast)[:, None])
+    )
     rgb += parameter(0.5 - 0.5 * contrast)[:, None]
     return rgb
 
@@ -206,5 +210,3 @@ def in_tiles(draw: Callable[[slice], NDArray[np.uint8]], n: int) -> NDArray[np.u
         part = slice(start, min(start + TILE, n))
         pictures[part] = draw(part)
     return pictures
-
-
