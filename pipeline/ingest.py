@@ -35,9 +35,9 @@ from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from pipeline import rowtable, shards
 from pipeline.shards import Record
-from pipeline.sources.base import Index, Located, Source
+from pipeline.sources.base import Index, Source, places_of
 from pipeline.sources.check import NotAnImageError, check
-from pipeline.sources.places import Reader, UnreadableError, stamp
+from pipeline.sources.places import Place, Reader, UnreadableError, stamp
 from pipeline.sources.selection import Selection
 
 PLAN, DONE, ROWS, STAMPS, DIGESTS = "plan.json", "ingest.json", "rows.parquet", "stamps.npy", "digests.npy"
@@ -101,7 +101,7 @@ def ingest(
     whole = source.index()
     numbers = selection.of(whole)
     index = whole.take(numbers)
-    if not copy and not isinstance(source, Located):
+    if not copy and places_of(source, []) is None:
         raise NoiseZooError(
             f"Images of '{source.name}' do not lie on this disk as files or tars and cannot be referenced: type ingest.copy=true."
         )
@@ -198,8 +198,8 @@ def _shard(job: Job, shard: int, report: Callable[[int, int], bool]) -> None:
             _each(job, rows, record, report, tar)
             record.bytes = tar.finish()
     else:
-        assert isinstance(job.source, Located)
-        places = job.source.places(rows)
+        places = places_of(job.source, rows)
+        assert places is not None
         _each(job, rows, record, report, None)
         record.offset = [place.offset for place in places]
         record.places = [asdict(place) for place in places]
@@ -304,7 +304,7 @@ def _run_in_processes(
     # Spawned, not forked: the parent may hold threads and an accelerator. A block is a run of neighbouring shards, so that a source that can only be read forwards is read once.
     context = multiprocessing.get_context("spawn")
     done, broken, stop = context.Value("q", 0), context.Value("q", 0), context.Value("b", 0)
-    size = 1 if isinstance(job.source, Located) else -(-len(todo) // workers)
+    size = 1 if places_of(job.source, []) is not None else -(-len(todo) // workers)
     blocks = [todo[i : i + size] for i in range(0, len(todo), size)]
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start, initargs=(job, done, broken, stop)
@@ -333,9 +333,9 @@ def _run_in_processes(
 
 def _begin(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndarray, source: Source) -> None:
     store.write(ROWS, rowtable.to_bytes(index, numbers))
-    stamps = _stamps(source, numbers)
-    if stamps is not None:
-        store.write(STAMPS, _npy(stamps))
+    places = places_of(source, [int(n) for n in numbers])
+    if places is not None:
+        store.write(STAMPS, _npy(_stamps_of(places)))
     store.write(PLAN, _json(plan))
 
 
@@ -442,9 +442,9 @@ def _compare(
     if different:
         raise _changed(store, 0, 0, len(different), [index.keys[p] for p in different])
     if touched:
-        stamps = _stamps(source, numbers)
-        assert stamps is not None
-        store.write(STAMPS, _npy(stamps))
+        places = places_of(source, [int(n) for n in numbers])
+        assert places is not None
+        store.write(STAMPS, _npy(_stamps_of(places)))
     return None if finished else redo
 
 
@@ -475,20 +475,18 @@ def _changed(store: Store, added: int, missing: int, different: int, keys: Seque
     )
 
 
-def _touched(store: Store, source: Source, numbers: np.ndarray) -> dict[int, Any]:
+def _touched(store: Store, source: Source, numbers: np.ndarray) -> dict[int, Place]:
     """Position to place of those rows whose files bear another size or time than at the beginning."""
-    if not isinstance(source, Located) or not store.exists(STAMPS):
+    places = places_of(source, [int(n) for n in numbers])
+    if places is None or not store.exists(STAMPS):
         return {}
     before = np.load(io.BytesIO(store.read(STAMPS)), allow_pickle=False)
-    places = source.places([int(n) for n in numbers])
-    now = np.array([stamp(place) for place in places], np.int64).reshape(-1, 2)
-    return {int(p): places[p] for p in np.flatnonzero((before != now).any(axis=1))}
+    return {int(p): places[p] for p in np.flatnonzero((before != _stamps_of(places)).any(axis=1))}
 
 
-def _stamps(source: Source, numbers: np.ndarray) -> np.ndarray | None:
-    if not isinstance(source, Located):
-        return None
-    return np.array([stamp(place) for place in source.places([int(n) for n in numbers])], np.int64).reshape(-1, 2)
+def _stamps_of(places: Sequence[Place]) -> np.ndarray:
+    """(n, 2) int64."""
+    return np.array([stamp(place) for place in places], np.int64).reshape(-1, 2)
 
 
 def _told(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from pipeline.sources.places import Place
+from pipeline.sources.places import Place, Reader, UnreadableError
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,23 @@ class Source(Protocol):
 
 @runtime_checkable
 class Located(Protocol):
-    """A source whose images lie on this machine's disk, so that they can be referenced instead of copied, and a change of one of them be noticed."""
+    """A source whose images may lie on this machine's disk: they can be referenced instead of copied, and changes be noticed."""
 
-    def places(self, rows: Sequence[int]) -> list[Place]:
-        """Where the image files of these rows lie."""
+    def places(self, rows: Sequence[int]) -> list[Place] | None:
+        """Where the image files of these rows lie; None where this form of the source keeps them otherwise."""
         ...
+
+
+def places_of(source: Source, rows: Sequence[int]) -> list[Place] | None:
+    """Where a source's image files lie, if they do."""
+    return source.places(rows) if isinstance(source, Located) else None
+
+
+def pictures(rows: Sequence[int], places: Sequence[Place]) -> Iterator[Picture]:
+    """`Source.read` for a source whose image files lie at these places, one a row."""
+    with Reader() as reader:
+        for row, place in zip(rows, places, strict=True):
+            try:
+                yield Picture(int(row), reader.fetch(place))
+            except UnreadableError as e:
+                yield Picture(int(row), None, str(e))

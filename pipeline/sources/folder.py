@@ -14,8 +14,8 @@ import numpy as np
 
 from noisezoo.errors import NoiseZooError
 from pipeline.sources import columns
-from pipeline.sources.base import Index, Picture
-from pipeline.sources.places import Place, fetch_all, outside
+from pipeline.sources.base import Index, Picture, pictures
+from pipeline.sources.places import Place, outside
 
 TAKEN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jpe", ".jfif"})
 REFUSED = frozenset({".svg", ".heic", ".heif", ".avif", ".apng"})
@@ -107,8 +107,7 @@ class Folder:
         return [Place(self._found[r].path, within=self.root, fault=self._found[r].fault) for r in rows]
 
     def read(self, rows: Sequence[int]) -> Iterator[Picture]:
-        for row, data, reason in fetch_all(rows, self.places(rows)):
-            yield Picture(row, data, reason)
+        return pictures(rows, self.places(rows))
 
     def _from_table(self) -> Index:
         table = columns.read_table(os.path.join(self.root, self.labels))

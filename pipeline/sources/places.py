@@ -11,7 +11,6 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -87,16 +86,6 @@ class Reader:
         if len(data) < place.length:
             raise UnreadableError("the archive ends before this file does")
         return data
-
-
-def fetch_all(rows: Iterable[int], places: Iterable[Place]) -> Iterator[tuple[int, bytes | None, str | None]]:
-    """(row, bytes, reason) of each row, in order."""
-    with Reader() as reader:
-        for row, place in zip(rows, places, strict=True):
-            try:
-                yield row, reader.fetch(place), None
-            except UnreadableError as e:
-                yield row, None, str(e)
 
 
 def stamp(place: Place) -> tuple[int, int]:
