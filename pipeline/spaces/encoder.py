@@ -106,7 +106,7 @@ class Encoder(Defaults):
         missing = [key for key in report["missing_keys"] if self.pool == "pooler" or not key.startswith("pooler.")]
         if missing:
             raise NoiseZooError(
-                f"{self.model_name} has no trained weights for {missing[0]} ({len(missing)} missing), which pool={self.pool} needs: take pool=cls or mean_patches, or another model."
+                f"{self.model_name} lacks trained weights ({missing[0]}), and pool={self.pool} needs them: take pool=cls or mean_patches, or another model."
             )
         self._model = model.to(device).eval().requires_grad_(False)
         with torch.inference_mode():
