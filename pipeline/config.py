@@ -68,8 +68,8 @@ class Publish:
 class Config:
     """One build: which images, into which spaces, where to."""
 
-    name: str = MISSING
-    """Names the zoo; zoos/<name> holds everything."""
+    name: str = "${hydra:runtime.choices.dataset}"
+    """Names the zoo, after its dataset unless told otherwise; zoos/<name> holds everything."""
     dir: str = "zoos/${name}"
     zoo: str = "${dir}/zoo.zarr"
     images: str = "${dir}/images"

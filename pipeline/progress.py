@@ -13,6 +13,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from noisezoo.errors import NoiseZooError
+
 LOG = logging.getLogger("noisezoo")
 CONSOLE = Console(stderr=True)
 LINE_SECONDS = 10.0
@@ -31,8 +33,13 @@ def log_file(folder: str) -> Iterator[None]:
     if "://" in folder:
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(Path(folder) / "noisezoo.log", encoding="utf-8")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(Path(folder) / "noisezoo.log", encoding="utf-8")
+    except OSError as e:
+        raise NoiseZooError(
+            f"Cannot write in {folder} ({e.strerror}): give a folder you may write to, with dir=…."
+        ) from e
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
