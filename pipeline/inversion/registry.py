@@ -78,7 +78,7 @@ def calls(name: str, steps: int, forward_first: int = 0, **options: Any) -> int:
     return int((steps - forward_first) * per_step)
 
 
-def check(name: str, steps: int, forward_first: int = 0, **options: Any) -> None:
+def check(name: str, steps: int, forward_first: int = 0, seed: int = 0, **options: Any) -> None:
     """Refuses, before any work, a name, an option or a number that no inversion can use."""
     known = list(inspect.signature(get(name).invert).parameters)[3:]
     for option in options:

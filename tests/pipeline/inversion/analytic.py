@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +12,49 @@ from torch import Tensor
 from pipeline.inversion import Denoiser, Path
 from pipeline.inversion.paths import Edm, Flow
 
-PATHS = {
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+KARRAS = {"sigma_min": 0.002, "sigma_max": 80.0, "use_karras_sigmas": True}
+
+PATHS: dict[str, dict[str, Any]] = {
     "flow": {"_class_name": "FlowMatchEulerDiscreteScheduler"},
     "flow_shifted": {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0},
     "edm": {"_class_name": "EDMEulerScheduler"},
-    "edm_v": {"_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction", "sigma_data": 1.0, "sigma_max": 120.0, "sigma_schedule": "exponential"},
-    "euler_v": {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous", "prediction_type": "v_prediction", "sigma_min": 0.002, "sigma_max": 80.0, "use_karras_sigmas": True},
-    "sd15": {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1, "trained_betas": None, "clip_sample": False},
-    "ddpm": {"_class_name": "DDPMScheduler", "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": 1000, "clip_sample": True},
-    "cosine_v": {"_class_name": "DDIMScheduler", "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction", "timestep_spacing": "linspace"},
-    "terminal_v": {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True},
+    "edm_v": {
+        "_class_name": "EDMEulerScheduler",
+        "prediction_type": "v_prediction",
+        "sigma_data": 1.0,
+        "sigma_max": 120.0,
+        "sigma_schedule": "exponential",
+    },
+    "euler_v": {
+        "_class_name": "EulerDiscreteScheduler",
+        "timestep_type": "continuous",
+        "prediction_type": "v_prediction",
+        **KARRAS,
+    },
+    "sd15": {
+        "_class_name": "PNDMScheduler",
+        **SD,
+        "set_alpha_to_one": False,
+        "skip_prk_steps": True,
+        "steps_offset": 1,
+    },
+    "ddpm": {"_class_name": "DDPMScheduler", "clip_sample": True},
+    "cosine_v": {
+        "_class_name": "DDIMScheduler",
+        "beta_schedule": "squaredcos_cap_v2",
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "linspace",
+    },
+    "terminal_v": {
+        "_class_name": "DDIMScheduler",
+        **SD,
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "rescale_betas_zero_snr": True,
+    },
     "sample": {"_class_name": "DDIMScheduler", "prediction_type": "sample", "timestep_spacing": "trailing"},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -60,13 +92,17 @@ class Mixture:
             t = told / 1000 if isinstance(path, Flow) else told
             alpha, sigma = path.alpha(t), path.sigma(t)
             x0, eps = self.posterior(x, alpha, sigma)
-            return {"epsilon": eps, "sample": x0, "flow": eps - x0, "v_prediction": alpha * eps - sigma * x0}[path.prediction]
+            return {"epsilon": eps, "sample": x0, "flow": eps - x0, "v_prediction": alpha * eps - sigma * x0}[
+                path.prediction
+            ]
 
         return Denoiser(network, path, torch.float64)
 
 
 GAUSSIAN = Mixture(
-    torch.tensor([[0.5, -0.3, 0.0, 1.0]], dtype=torch.float64), torch.tensor([[0.05, 0.3, 1.0, 2.0]], dtype=torch.float64), torch.ones(1).double()
+    torch.tensor([[0.5, -0.3, 0.0, 1.0]], dtype=torch.float64),
+    torch.tensor([[0.05, 0.3, 1.0, 2.0]], dtype=torch.float64),
+    torch.ones(1).double(),
 )
 MIXTURE = Mixture(
     torch.tensor([[0.9, -0.6], [-0.8, 0.5], [0.2, 1.1]], dtype=torch.float64),
@@ -84,4 +120,3 @@ def flow_map(gaussian: Mixture, path: Path, x: Tensor, t: float, target: float) 
 
     (mean, spread), (mean_there, spread_there) = moments(t), moments(target)
     return mean_there + spread_there * (x - mean) / spread
-

@@ -85,7 +85,10 @@ def test_fixed_point_inverts_the_sampler_within_its_tolerance(path_name: str, to
     noise = torch.randn(16, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     image = last(generate(model, noise, "ddim", 50))
     # a missed step grows on its way to the noise as the flow spreads: by some factor for a flow, more where data are tight
-    assert distance(last(invert(model, image, "fixed_point", 50, tolerance=tolerance, iterations=100)), noise) < 100 * tolerance
+    assert (
+        distance(last(invert(model, image, "fixed_point", 50, tolerance=tolerance, iterations=100)), noise)
+        < 100 * tolerance
+    )
 
 
 def test_estimate_misses_the_fixed_point_by_one_order_less_than_ddim() -> None:
