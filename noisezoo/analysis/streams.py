@@ -159,12 +159,12 @@ def moments(X: Latents, rows: Rows = None, block_rows: int | None = None) -> Mom
     """Streamed mean and (biased) variance of each coordinate; blocks are merged by Chan's formula, which does not cancel."""
     count, mean, spread = 0, np.zeros(width(X)), np.zeros(width(X))
     for block in blocks(X, rows, block_rows):
-        here = block.mean(axis=0, dtype=np.float64)
-        centred = block - here.astype(np.float32)
-        # The rounding of `here` to float32 leaves a small mean behind; taking it out keeps the result independent of the cut.
-        rest = centred.mean(axis=0, dtype=np.float64)
-        inside = np.einsum("ij,ij->j", centred, centred, dtype=np.float64) - len(block) * rest**2
-        step, joint = here - mean, count + len(block)
+        ones = np.ones(len(block), np.float32)
+        rough = (ones @ block) / np.float32(len(block))
+        centred = block - rough
+        rest = (ones @ centred).astype(np.float64) / len(block)  # what rounding left in `rough`
+        inside = np.einsum("ij,ij->j", centred, centred).astype(np.float64) - len(block) * rest**2
+        step, joint = rough + rest - mean, count + len(block)
         spread += inside + step**2 * (count * len(block) / joint)
         mean += step * (len(block) / joint)
         count = joint
