@@ -37,6 +37,8 @@ _PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 _IDENTITY = ("identity_CelebA.txt", "identity_celeba.txt")
 _LANDMARKS = ("list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv")
 _IMAGES = "img_align_celeba"
+_PARTS = ("Anno", "Eval", "Img", _IMAGES)
+"""Folders inside the official download."""
 _SITE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
@@ -203,8 +205,12 @@ def _survey(root: str, depth: int = 3) -> dict[str, str]:
 
 
 def _above(root: str) -> list[str]:
-    one = os.path.dirname(root)
-    return [one, os.path.dirname(one)]
+    """The folders above one that is a part of a download."""
+    found = []
+    while os.path.basename(root) in _PARTS:
+        root = os.path.dirname(root)
+        found.append(root)
+    return found
 
 
 def _parquet(root: str) -> bool:
