@@ -70,7 +70,7 @@ def is_local(model: str, revision: str | None, patterns: Sequence[str] = PATTERN
 
 
 def folder(model: str, revision: str | None, patterns: Sequence[str] | None = None) -> Path:
-    """A folder with the model's files, downloaded if need be (an interrupted download goes on where it stopped), and checked."""
+    """A folder with the model's files, downloaded if need be (a broken line is taken up again; of a download that was given up, whole files are kept), and checked."""
     patterns = tuple(patterns or PATTERNS)
     weights = _wants_weights(patterns)
     path = local_folder(model)
@@ -138,7 +138,7 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path
         ) from error
     except hub.LocalEntryNotFoundError as error:
         raise NoiseZooError(
-            f"{at} is not complete on this machine and the hub cannot be reached: mend the connection and run this again, the download goes on where it stopped."
+            f"{at} is not complete on this machine and the hub cannot be reached: mend the connection and run this again, whole files are kept."
         ) from error
     except hub.HfHubHTTPError as error:
         raise NoiseZooError(
@@ -146,7 +146,11 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path
         ) from error
     except OSError as error:
         raise NoiseZooError(
-            f"{at} could not be fetched into {constants.HF_HUB_CACHE} ({error.strerror or error}): make room or set HF_HOME to another disk, and run this again."
+            f"{at} could not be stored in {constants.HF_HUB_CACHE} ({error.strerror or error}): make room or set HF_HOME to another disk, and run this again."
+        ) from error
+    except Exception as error:  # whatever the library's HTTP client of the day raises when a line breaks
+        raise NoiseZooError(
+            f"The download of {at} broke off ({type(error).__name__}): run this again, whole files are kept."
         ) from error
 
 

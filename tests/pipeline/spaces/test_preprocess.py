@@ -27,7 +27,9 @@ def theirs(folder: Path, image: Image.Image) -> torch.Tensor:
     """Pixel values from the model's own processor. DINOv3's exists only for torchvision, so its documented steps are written out: rescale, resize with antialiasing, normalise."""
     if "DINOv3" in (folder / "preprocessor_config.json").read_text():
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-        pixels = torch.nn.functional.interpolate(pixels, size=(32, 32), mode="bilinear", antialias=True, align_corners=False)
+        pixels = torch.nn.functional.interpolate(
+            pixels, size=(32, 32), mode="bilinear", antialias=True, align_corners=False
+        )
         mean, std = (torch.tensor(IMAGENET[f"image_{name}"]).view(3, 1, 1) for name in ("mean", "std"))
         return (pixels - mean) / std
     from transformers import AutoImageProcessor
@@ -49,7 +51,9 @@ def test_pixels_equal_the_models_own_processor(kind: str, folders: dict[str, Pat
 
 
 @pytest.mark.parametrize("kind", ["clip", "dinov2"])
-@pytest.mark.parametrize("picture", ["grey", "palette", "palette with transparency", "cmyk", "transparent", "grey with alpha", "one bit"])
+@pytest.mark.parametrize(
+    "picture", ["grey", "palette", "palette with transparency", "cmyk", "transparent", "grey with alpha", "one bit"]
+)
 def test_processors_that_convert_colours_agree_with_decode(kind: str, picture: str, folders: dict[str, Path]) -> None:
     """Those processors turn any mode into RGB themselves: what they make of the raw file is what `decode` makes of it."""
     import io
@@ -76,7 +80,9 @@ def test_the_model_type_names_the_processor_where_the_file_does_not(tmp_path: Pa
 def test_channel_order_scale_and_normalisation_are_followed(tmp_path: Path) -> None:
     recipe = read_recipe(configured(tmp_path, do_flip_channel_order=True, do_rescale=False, do_normalize=False))
     image = Image.fromarray(waves(40, 40))
-    assert torch.equal(recipe.normalise(recipe.prepare(image)[None], torch.float32)[0], recipe.prepare(image).flip(0).float())
+    assert torch.equal(
+        recipe.normalise(recipe.prepare(image)[None], torch.float32)[0], recipe.prepare(image).flip(0).float()
+    )
 
 
 def test_a_nested_processor_configuration_goes_first(tmp_path: Path) -> None:
@@ -87,17 +93,25 @@ def test_a_nested_processor_configuration_goes_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [224, 384])
 def test_convnext_crops_below_384_and_squeezes_from_there(size: int, tmp_path: Path) -> None:
-    recipe = read_recipe(configured(tmp_path, feature_extractor_type="ConvNextFeatureExtractor", size=size, crop_pct=0.875))
+    recipe = read_recipe(
+        configured(tmp_path, feature_extractor_type="ConvNextFeatureExtractor", size=size, crop_pct=0.875)
+    )
     assert (recipe.resize, recipe.crop) == ((256, (224, 224)) if size == 224 else ((384, 384), None))
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"feature_extractor_type": None, "image_processor_type": "Siglip2ImageProcessor"}, "more than resize, crop and normalise"),
+        (
+            {"feature_extractor_type": None, "image_processor_type": "Siglip2ImageProcessor"},
+            "more than resize, crop and normalise",
+        ),
         ({"feature_extractor_type": "MadeUpImageProcessor"}, "more than resize, crop and normalise"),
         ({"feature_extractor_type": "CLIPFeatureExtractor", "do_center_crop": False}, "neither crops nor resizes"),
-        ({"feature_extractor_type": "CLIPFeatureExtractor", "size": {"shortest_edge": 32, "longest_edge": 64}}, "varying size"),
+        (
+            {"feature_extractor_type": "CLIPFeatureExtractor", "size": {"shortest_edge": 32, "longest_edge": 64}},
+            "varying size",
+        ),
         ({"do_pad": True}, "pads its images"),
     ],
 )
