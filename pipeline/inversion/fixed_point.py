@@ -26,11 +26,9 @@ def invert(model: Denoiser, x: Tensor, times: Times, tolerance: float = 1e-5, it
         moving = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for _ in range(iterations):
             found = model(x, t)
-            held = (
-                found
-                if held is None
-                else Prediction(_where(moving, found.x0, held.x0), _where(moving, found.eps, held.eps))
-            )
+            if held is not None:
+                found = Prediction(_where(moving, found.x0, held.x0), _where(moving, found.eps, held.eps))
+            held = found
             solved = model.move(start, held, earlier, t)
             step, x = (solved - x).flatten(1).norm(dim=1), _where(moving, solved, x)
             moving = moving & (step > tolerance * solved.flatten(1).norm(dim=1))

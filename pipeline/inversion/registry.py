@@ -33,36 +33,16 @@ class Inverter:
     description: str
 
 
+# fmt: off
 INVERTERS = {
-    "ddim": Inverter(
-        ddim.invert, ddim.generate, 1, 1, "arXiv 2010.02502", "DDIM or Euler backwards, explicit; the common choice"
-    ),
-    "fixed_point": Inverter(
-        fixed_point.invert,
-        ddim.generate,
-        10,
-        1,
-        "arXiv 2309.04907",
-        "solves each DDIM step: the exact inverse of the DDIM sampler",
-    ),
-    "estimate": Inverter(
-        fixed_point.estimate, ddim.generate, 1, 1, "arXiv 2512.08547", "estimates that fixed point in one call a step"
-    ),
-    "heun": Inverter(
-        heun.invert, heun.generate, 2, 2, "arXiv 2206.00364", "trapezoid rule, second order, two calls a step"
-    ),
-    "dpmpp_2m": Inverter(
-        dpmpp.invert, dpmpp.generate, 1, 2, "arXiv 2211.01095", "DPM-Solver++(2M), second order, one call a step"
-    ),
-    "bdia": Inverter(
-        bdia.invert,
-        bdia.generate,
-        1,
-        2,
-        "arXiv 2307.10829",
-        "exactly reversible from its last two states, one call a step",
-    ),
+    "ddim": Inverter(ddim.invert, ddim.generate, 1, 1, "arXiv 2010.02502", "DDIM or Euler backwards, explicit; the common choice"),
+    "fixed_point": Inverter(fixed_point.invert, ddim.generate, 10, 1, "arXiv 2309.04907", "solves each DDIM step: the exact inverse of the DDIM sampler"),
+    "estimate": Inverter(fixed_point.estimate, ddim.generate, 1, 1, "arXiv 2512.08547", "estimates that fixed point in one call a step"),
+    "heun": Inverter(heun.invert, heun.generate, 2, 2, "arXiv 2206.00364", "trapezoid rule, two calls a step"),
+    "dpmpp_2m": Inverter(dpmpp.invert, dpmpp.generate, 1, 2, "arXiv 2211.01095", "DPM-Solver++(2M), one call a step"),
+    "bdia": Inverter(bdia.invert, bdia.generate, 1, 2, "arXiv 2307.10829", "exactly reversible from its last two states, one call a step"),
 }
+# fmt: on
 
 
 def get(name: str) -> Inverter:
