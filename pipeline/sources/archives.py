@@ -41,7 +41,7 @@ def tar_members(path: str) -> Iterator[Member]:
                     continue
                 yield Member(info.name, _tar_place(path, info))
                 archive.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header
-            _check_tar_end(archive, path)
+            _check_tar_end(archive)
     except FileNotFoundError as e:
         raise NoiseZooError(
             f"There is no file {path}: give the tars as a path, a pattern or a URL, dataset.tars='…/*.tar'."
@@ -72,11 +72,12 @@ def _tar_place(path: str, info: tarfile.TarInfo) -> Place:
     return Place(path, info.offset_data, info.size, fault=fault)
 
 
-def _check_tar_end(archive: tarfile.TarFile, path: str) -> None:
-    """tarfile takes a file that merely stops between two members for a whole one; a tar ends with a block of zeros."""
+def _check_tar_end(archive: tarfile.TarFile) -> None:
+    """tarfile takes any bytes that are no header for the end; a tar that is whole ends with a block of zeros."""
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
-    if len(archive.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE and os.path.getsize(path) < archive.offset:
+    block = archive.fileobj.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE or any(block):
         raise tarfile.ReadError("unexpected end of data")
 
 
