@@ -14,7 +14,9 @@ import torch
 
 def generator(seed: int, row: int, stream: str) -> np.random.Generator:
     """The random stream of one row."""
-    return np.random.Generator(np.random.Philox(key=[seed, row], counter=[0, 0, 0, zlib.crc32(stream.encode())]))
+    key = np.array([seed, row], np.uint64)
+    counter = np.array([0, 0, 0, zlib.crc32(stream.encode())], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def gaussian(seed: int, rows: torch.Tensor, shape: Sequence[int], stream: str, device: torch.device) -> torch.Tensor:
