@@ -46,26 +46,42 @@ def _acceptance(samples: Floats) -> Acceptance:
 def fresh_projections(
     X: Latents, rows: Rows = None, *, projections: int, sample: int, seed: int = SEED, block_rows: int | None = None
 ) -> Floats:
-    """`sample` rows projected on each of `projections` directions uᵢ/‖uᵢ‖, uᵢ ~ N(0, I), the rows drawn afresh without replacement: `(projections, sample)`.
+    """`sample` rows projected on each of `projections` directions uᵢ/‖uᵢ‖, uᵢ ~ N(0, I), the rows drawn afresh without replacement: `(projections, sample)`."""
+    return fresh_subspaces(X, rows, subspaces=projections, dims=1, sample=sample, seed=seed, block_rows=block_rows)[
+        ..., 0
+    ]
 
-    Only the pairs that were drawn are computed: projections·sample·d multiplications instead of projections·rows·d. Each block of rows is widened once and
-    meets all directions that drew from it.
+
+def fresh_subspaces(
+    X: Latents,
+    rows: Rows = None,
+    *,
+    subspaces: int,
+    dims: int,
+    sample: int,
+    seed: int = SEED,
+    block_rows: int | None = None,
+) -> Floats:
+    """As `fresh_projections` with `dims` directions for each draw of rows: `(subspaces, sample, dims)`.
+
+    Only the pairs that were drawn are computed: subspaces·dims·sample·d multiplications where projecting every row would take subspaces·dims·rows·d. Each block
+    of rows is widened once and meets all directions that drew from it.
     """
     numbers = row_numbers(X, rows)
     if not 12 <= sample <= len(numbers):
         raise NoiseZooError(
             f"A sample of {sample} cannot be drawn for the tests from {len(numbers)} rows; choose a size from 12 to {len(numbers)}."
         )
-    draws = _draws(len(numbers), projections, sample, seed)
-    out = np.empty((projections, sample), np.float32)
-    for part, directions in _directions(width(X), projections, seed):
+    draws = _draws(len(numbers), subspaces, sample, seed)
+    out = np.empty((subspaces, sample, dims), np.float32)
+    for part, directions in _directions(width(X), subspaces, dims, seed):
         mine, here = draws[part], out[part]
         for positions, block in numbered_blocks(X, numbers, block_rows):
             starts = np.sum(mine < positions.start, axis=1)
             stops = np.sum(mine < positions.stop, axis=1)
             for i in np.flatnonzero(stops > starts).tolist():
                 hit = slice(starts[i], stops[i])
-                here[i, hit] = block[mine[i, hit] - positions.start] @ directions[i]
+                here[i, hit] = block[mine[i, hit] - positions.start] @ directions[i].T
     return out
 
 
@@ -75,14 +91,14 @@ def _draws(total: int, projections: int, sample: int, seed: int) -> Ints:
     return np.stack([np.sort(rng.choice(total, sample, replace=False, shuffle=False)) for _ in range(projections)])
 
 
-def _directions(d: int, projections: int, seed: int) -> Iterator[tuple[slice, Floats]]:
-    """Unit directions in groups that fit in memory, the same whatever the groups: yields (slice, `(n, d)` float32)."""
+def _directions(d: int, groups: int, dims: int, seed: int) -> Iterator[tuple[slice, Floats]]:
+    """Unit directions in parts that fit in memory, the same whatever the parts: yields (slice of groups, `(n, dims, d)` float32)."""
     rng = np.random.default_rng([seed, 1])
-    step = max(1, DIRECTION_BYTES // (4 * d))
-    for start in range(0, projections, step):
-        part = slice(start, min(start + step, projections))
-        directions = rng.standard_normal((part.stop - start, d), np.float32)
-        directions /= np.sqrt(np.einsum("ij,ij->i", directions, directions))[:, None]
+    step = max(1, DIRECTION_BYTES // (4 * d * dims))
+    for start in range(0, groups, step):
+        part = slice(start, min(start + step, groups))
+        directions = rng.standard_normal((part.stop - start, dims, d), np.float32)
+        directions /= np.sqrt(np.einsum("ijk,ijk->ij", directions, directions))[..., None]
         yield part, directions
 
 
@@ -92,9 +108,9 @@ def project_all(
     """Every row on every direction: `(projections, rows)`."""
     numbers = row_numbers(X, rows)
     out = np.empty((projections, len(numbers)), np.float32)
-    for part, directions in _directions(width(X), projections, seed):
+    for part, directions in _directions(width(X), projections, 1, seed):
         for positions, block in numbered_blocks(X, numbers, block_rows):
-            out[part, positions] = directions @ block.T
+            out[part, positions] = directions[:, 0] @ block.T
     return out
 
 

@@ -86,6 +86,30 @@ def fit_class_means(
     return Probes(kept, weights.astype(np.float32), -(weights * (up + down)).sum(axis=1) / 2, skipped)
 
 
+def accuracy_by_size(
+    train: Floats,
+    test: Floats,
+    train_labels: Ints,
+    test_labels: Ints,
+    names: Sequence[str],
+    sizes: Sequence[int],
+    *,
+    C: float = 1.0,
+    resamples: int = RESAMPLES,
+) -> dict[int, Evaluation]:
+    """Probes on the first k of nested coordinates `(rows, most)` — shared coordinates, principal components — for each k in `sizes` that there are."""
+    known, kept, _ = usable(train_labels, names)
+    columns = [list(names).index(name) for name in kept]
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    found = {}
+    for k in (size for size in sizes if size <= train.shape[1]):
+        weights, intercepts = fit_logistic((train[:, :k] - mean[:k]) / scale[:k], known, C=C)
+        scores = (test[:, :k] - mean[:k]) / scale[:k] @ weights.T + intercepts
+        found[k] = evaluate(kept, scores, test_labels[:, columns], resamples=resamples)
+    return found
+
+
 def usable(labels: Ints, names: Sequence[str]) -> tuple[Ints, tuple[str, ...], dict[str, str]]:
     """The columns whose known labels show both classes, their names, and for every other name the reason."""
     if labels.ndim != 2 or labels.shape[1] != len(names):

@@ -8,7 +8,7 @@ in float64, so that its result does not depend on how the rows were cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -95,6 +95,19 @@ def numbered_blocks(X: Latents, rows: Rows = None, block_rows: int | None = None
         block = as_float32(raw).reshape(stop - start, -1)
         _refuse_nonfinite(block, chosen)
         yield slice(start, stop), block
+
+
+def paired_blocks(
+    spaces: Sequence[Latents], rows: Rows = None, block_rows: int | None = None
+) -> Iterator[tuple[slice, list[Floats]]]:
+    """The same rows of several spaces side by side, cut to suit the widest."""
+    totals = {X.shape[0] for X in spaces}
+    if len(totals) != 1:
+        raise NoiseZooError(f"The spaces have {sorted(totals)} rows; pass spaces of one zoo, whose rows correspond.")
+    numbers = row_numbers(spaces[0], rows)
+    length = block_rows or min(block_length(X) for X in spaces)
+    for parts in zip(*(numbered_blocks(X, numbers, length) for X in spaces), strict=True):
+        yield parts[0][0], [block for _, block in parts]
 
 
 def as_float32(raw: npt.NDArray[Any]) -> Floats:

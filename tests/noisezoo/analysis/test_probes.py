@@ -72,7 +72,9 @@ def test_logistic_stays_finite_on_separable_and_rare_classes() -> None:
         assert intercepts[a] == pytest.approx(reference.intercept_[0], rel=5e-3)
 
 
-@pytest.mark.parametrize(("space", "components"), [("noise", 40), ("encoder", 40), pytest.param("wide", 12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("space", "components"), [("noise", 40), ("encoder", 40), pytest.param("wide", 12, marks=pytest.mark.slow)]
+)
 def test_probes_score_as_scikit_learns_pipeline(planted, space: str, components: int) -> None:
     X, labels = planted.spaces[space], planted.labels
     probes = fit_probes(X, labels, planted.names, planted.train, components=components)
