@@ -1,49 +1,88 @@
-"""Small zoos made on the spot."""
+"""Small finished zoos, written by the library's own writer: what the tests of publishing, fetching and reading work on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from noisezoo import writer
+from noisezoo import layout, writer
 from noisezoo.store import Store
+from noisezoo.writer import Table, Unit, write_unit
+from noisezoo.zoo import Zoo
+
+SPACES: dict[str, tuple[int, ...]] = {"toy_sd": (4, 8, 8), "toy_clip": (32,)}
+SOURCE = {
+    "name": "toy",
+    "licence": "CC0-1.0",
+    "homepage": "",
+    "images_may_be_published": True,
+    "digest": "0" * 64,
+    "selection": {},
+}
 
 
-def small_table(rows: int, attributes: tuple[str, ...] = ("Smiling", "Male")) -> writer.Table:
-    """Rows with keys, two splits, labels, a truth and a second division."""
-    rng = np.random.default_rng(0)
-    return writer.Table(
-        keys=np.array([f"{i:06d}.jpg" for i in range(rows)], dtype=object),
-        numbers=np.arange(rows),
-        sha256=rng.integers(0, 256, (rows, 32), dtype=np.uint8),
-        attributes=attributes,
-        labels=rng.integers(0, 2, (rows, len(attributes)), dtype=np.int8),
-        splits=("train", "test"),
-        split=(np.arange(rows) % 5 == 4).astype(np.int8),
-        extra={"truth": rng.standard_normal((rows, 3)), "half": (np.arange(rows) % 2).astype(np.int8)},
-        names={"half": ("even", "odd")},
+def values(space: str, rows: np.ndarray, shape: tuple[int, ...], dtype: str = "float16") -> np.ndarray:
+    """The latents of some rows of a space, told by name and row alone. `(n, *shape)`"""
+    seed = sum(map(ord, space))
+    drawn = [np.random.default_rng([seed, int(row)]).standard_normal(shape) for row in rows]
+    return np.asarray(drawn, dtype).reshape(len(rows), *shape)
+
+
+def make_zoo(
+    place: Path | str,
+    rows: int = 100,
+    shard_rows: int = 16,
+    spaces: Mapping[str, tuple[int, ...]] = SPACES,
+    *,
+    attributes: Sequence[str] = ("Smiling", "Male"),
+    splits: Sequence[str] = ("train", "test"),
+    invalid: Mapping[str, Sequence[int]] | None = None,
+    without: Sequence[tuple[str, int]] = (),
+    source: Mapping[str, Any] = SOURCE,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Zoo:
+    """A zoo whose units are all there but those in `without`, and whose rows are all valid but those in `invalid`; the last fifth is the last split."""
+    store = Store(str(place))
+    numbers = np.arange(rows)
+    split = np.where(numbers < rows * 4 // 5, 0, len(splits) - 1) if splits else None
+    labels = np.stack([(numbers // (k + 1)) % 2 for k in range(len(attributes))], axis=1) if attributes else None
+    if labels is not None:
+        labels[:3, 0] = -1
+    table = Table(
+        keys=np.array([f"{n:06d}.jpg" for n in numbers], dtype=object),
+        numbers=numbers,
+        sha256=np.zeros((rows, 32), np.uint8),
+        attributes=tuple(attributes),
+        labels=labels,
+        splits=tuple(splits),
+        split=split,
+        extra=extra or {},
     )
-
-
-def small_zoo(
-    folder: Path, rows: int = 100, shard_rows: int = 16, spaces: Mapping[str, tuple[int, ...]] | None = None
-) -> tuple[Store, dict[str, np.ndarray]]:
-    """A finished zoo of Gaussian latents, the last row of each space invalid; its store, and what was written."""
-    store = Store(str(folder))
-    source = {"name": "made", "licence": "CC0", "homepage": "", "digest": "d", "selection": {}}
-    writer.create(store, small_table(rows), source, shard_rows)
-    written: dict[str, np.ndarray] = {}
-    for seed, (name, shape) in enumerate((spaces or {"noise": (4, 4, 4), "code": (6,)}).items()):
-        latents = np.random.default_rng(seed).standard_normal((rows, *shape)).astype(np.float16)
-        latents[-1] = np.nan
-        written[name] = latents
-        digest = writer.add_space(store, name, shape, tuple("cyx"[: len(shape)]), "float16", {"seed": seed})
-        for start in range(0, rows, shard_rows):
-            part = latents[start : start + shard_rows]
-            valid = ~np.isnan(part.astype(np.float32)).reshape(len(part), -1).any(axis=1)
-            invalid = {start + int(i): "made so" for i in np.flatnonzero(~valid)}
-            unit = writer.Unit(name, start // shard_rows, digest, {"latent": part, "valid": valid}, invalid)
-            writer.write_unit(store, store.group("r+")[f"spaces/{name}"], unit)
-    return store, written
+    writer.create(store, table, source, shard_rows)
+    for name, shape in spaces.items():
+        is_noise = len(shape) == 3
+        dims = ("channel", "y", "x") if is_noise else tuple(f"feature_{i}" for i in range(len(shape)))
+        config: dict[str, Any] = {"family": "diffusion" if is_noise else "encoder", "model": f"models/{name}"}
+        config |= {"revision": "abc", "precision": "float32", "inverter": {"name": "ddim", "steps": 50} if is_noise else None}
+        digest = writer.add_space(store, name, shape, dims, "float16", config, fidelity=is_noise)
+        group = store.group("r+")[layout.space_path(name)]
+        bad = set((invalid or {}).get(name, ()))
+        for shard in range(layout.shard_count(rows, shard_rows)):
+            if (name, shard) in without:
+                continue
+            span = layout.span(shard, rows, shard_rows)
+            valid = np.array([row not in bad for row in span])
+            latent = values(name, np.array(span), shape)
+            latent[~valid] = np.nan
+            arrays = {layout.LATENT: latent, layout.VALID: valid}
+            if is_noise:
+                fidelity = np.full((len(span), len(layout.FIDELITY_MEASURES)), np.nan, np.float32)
+                fidelity[0] = (31.0 + shard / 10, 0.9, 35.0 + shard / 10, 0.95)
+                arrays[layout.FIDELITY] = fidelity
+            reasons = {row: "made invalid" for row in span if row in bad}
+            versions = {"torch": "2.13.0", "numpy": "2.4.0"}
+            write_unit(store, group, Unit(name, shard, digest, arrays, reasons, device="cpu", versions=versions))  # type: ignore[arg-type]
+    return Zoo(store)
