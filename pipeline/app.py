@@ -34,9 +34,9 @@ def run(command: str, argv: list[str]) -> int:
     """Run a command with Hydra's flags and overrides; the exit status."""
     config.register()
     if command == "spaces":
-        from pipeline.spaces import listing
+        from pipeline import listing
 
-        return listing.run(argv, CONF)
+        return listing.run(argv)
     flags, overrides = divide(argv)
     if "--help" in flags or "-h" in flags:
         print(help_text(command))

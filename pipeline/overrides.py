@@ -39,12 +39,15 @@ def divide(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def composed(overrides: Sequence[str], flags: Sequence[str] = ()) -> DictConfig:
     """The configuration that these overrides give."""
+    folder = config_folder(flags)
+    # compose knows no --config-dir; a search path is the same thing.
+    search = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*overrides, *_search_path(flags)])
+        return compose("config", [*overrides, *search])
 
 
-def _search_path(flags: Sequence[str]) -> list[str]:
-    """`--config-dir DIR` as the override that compose understands."""
+def config_folder(flags: Sequence[str]) -> Path | None:
+    """The folder that `--config-dir` names."""
     for flag, value in pairwise([*flags, ""]):
         name, _, given = flag.partition("=")
         if name in _FOLDER_FLAGS:
@@ -53,8 +56,8 @@ def _search_path(flags: Sequence[str]) -> list[str]:
                 raise NoiseZooError(
                     f"There is no folder {folder}: give --config-dir a folder with space/NAME.yaml in it."
                 )
-            return [f"hydra.searchpath=[file://{folder.resolve()}]"]
-    return []
+            return folder.resolve()
+    return None
 
 
 def with_spaces(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:
