@@ -78,11 +78,10 @@ def _measures(scores: Floats, known: Bools, positive: Bools, weights: Floats) ->
     right = (scores > 0) == positive
     ups, downs = (known & positive).astype(np.float32), (known & ~positive).astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
-        up, down = weights @ ups, weights @ downs
-        hit, miss = weights @ (ups * right), weights @ (downs * right)
+        up, down, hit, miss = ((weights @ part).astype(np.float64) for part in (ups, downs, ups * right, downs * right))
         accuracy, balanced = (hit + miss) / (up + down), (hit / up + miss / down) / 2
         auc = np.stack([_auc(scores[:, a], ups[:, a], downs[:, a], weights) for a in range(scores.shape[1])], axis=1)
-    return accuracy.astype(np.float64), balanced.astype(np.float64), auc
+    return accuracy, balanced, auc
 
 
 def _auc(score: Floats, up: Floats, down: Floats, weights: Floats) -> Floats:

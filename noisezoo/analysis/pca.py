@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh, qr
 
-from noisezoo.analysis.streams import Floats, Latents, Rows, blocks, moments, numbered_blocks, row_numbers, width
+from noisezoo.analysis.streams import Floats, Latents, Rows, blocks, held, moments, numbered_blocks, row_numbers, width
 
 DENSE = 2048
 DEPTH = 14
@@ -87,6 +87,7 @@ def _by_krylov(
     X: Latents, rows: Rows, mean: Floats, k: int, seed: int, block_rows: int | None
 ) -> tuple[Floats, Floats]:
     d, centre = len(mean), mean.astype(np.float32)
+    X, rows = held(X, rows)
     size = min(max(16, -(-k // 4)), d // DEPTH)
     k = min(k, size * DEPTH)
     new = qr(np.random.default_rng(seed).standard_normal((d, size), np.float32), mode="economic")[0]

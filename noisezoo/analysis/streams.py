@@ -23,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 Rows = Ints | Bools | None
 
 BLOCK_BYTES = 96 * 2**20
+HELD_BYTES = 768 * 2**20
 _HALF_LIMIT = np.float32(65536.0)
 
 
@@ -31,6 +32,9 @@ class Latents(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
 
     def __getitem__(self, key: Any, /) -> Any: ...
 
@@ -95,6 +99,21 @@ def numbered_blocks(X: Latents, rows: Rows = None, block_rows: int | None = None
         block = as_float32(raw).reshape(stop - start, -1)
         _refuse_nonfinite(block, chosen)
         yield slice(start, stop), block
+
+
+def held(X: Latents, rows: Rows = None) -> tuple[Latents, Rows]:
+    """X and rows for a method of many passes: the chosen rows in memory, as stored, where they are within `HELD_BYTES`; else X and rows unchanged."""
+    numbers = row_numbers(X, rows)
+    if isinstance(X, np.ndarray) or len(numbers) * np.dtype(X.dtype).itemsize * width(X) > HELD_BYTES:
+        return X, numbers
+    first, last = int(numbers[0]), int(numbers[-1]) + 1
+    kept = np.empty((len(numbers), *X.shape[1:]), X.dtype)
+    for start in range(first, last, block_length(X)):
+        stop = min(start + block_length(X), last)
+        a, b = np.searchsorted(numbers, [start, stop])
+        if a < b:
+            kept[a:b] = np.asarray(X[start:stop])[numbers[a:b] - start]
+    return kept, None
 
 
 def paired_blocks(

@@ -8,7 +8,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisezoo.analysis.streams import as_float32, blocks, finite_rows, moments, numbered_blocks, row_numbers
+from noisezoo.analysis.streams import as_float32, blocks, finite_rows, held, moments, numbered_blocks, row_numbers
 from noisezoo.errors import NoiseZooError
 
 
@@ -81,3 +81,14 @@ def test_rows_that_are_not_finite_are_refused_or_masked(bad: float, dtype: type)
 def test_senseless_rows_are_refused(rows: np.ndarray, says: str) -> None:
     with pytest.raises(NoiseZooError, match=says):
         row_numbers(np.zeros((9, 2)), rows)
+
+
+@pytest.mark.parametrize("limit", [0, 10**9])
+def test_held_rows_are_the_same_rows(latents, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    array, values = latents
+    monkeypatch.setattr("noisezoo.analysis.streams.HELD_BYTES", limit)
+    monkeypatch.setattr("noisezoo.analysis.streams.BLOCK_BYTES", 4 * 18 * 6)
+    for rows in (None, np.array([4, 5, 30, 52]), np.arange(53) > 40):
+        kept, left = held(array, rows)
+        expected = values[row_numbers(array, rows)].reshape(-1, 18).astype(np.float32)
+        np.testing.assert_array_equal(np.concatenate(list(blocks(kept, left))), expected)
