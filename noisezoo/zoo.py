@@ -53,6 +53,13 @@ class Zoo:
         """Where the images came from: name, licence, homepage, digest, selection."""
         return dict(self.facts["source"])
 
+    @property
+    def digest(self) -> str:
+        """One sha256 for what the zoo holds: its rows, and the bytes of every finished unit of every space. Who computed them, and when, does not count."""
+        held = {name: {"config": space.config_digest, "files": space.digests} for name, space in self.spaces.items()}
+        source = {"digest": self.source["digest"], "rows": len(self), "shard_rows": self.shard_rows}
+        return ledger.digest({"format": layout.FORMAT, "source": source, "spaces": held})
+
     @cached_property
     def spaces(self) -> dict[str, SpaceView]:
         """All spaces by name."""
@@ -196,6 +203,11 @@ class SpaceView:
     def finished(self) -> dict[int, ledger.Entry]:
         """The ledger's entries for the present configuration, by shard."""
         return ledger.finished(self.zoo.store, self.name, self.config_digest)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Every file of the finished units, with the sha256 of its bytes."""
+        return {file: sha256 for entry in self.finished.values() for file, sha256 in entry.files.items()}
 
     def __len__(self) -> int:
         return len(self.zoo)

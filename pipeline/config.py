@@ -62,6 +62,14 @@ class Publish:
     _target_: str = MISSING
     force: bool = False
     """Publish a zoo that is unfinished or unverified; the card then says so in its first line."""
+    numpy: bool = False
+    """NumPy files in the authors' layout too, data/noises_<model>.npy."""
+    webdataset: bool = False
+    """WebDataset tars too, one sample a row."""
+    images: bool = False
+    """The image files in those tars; refused where the source's licence does not allow it."""
+    dry_run: bool = False
+    """List the files and bytes that an upload would send, and send nothing."""
 
 
 @dataclass

@@ -66,7 +66,11 @@ def make_zoo(
         is_noise = len(shape) == 3
         dims = ("channel", "y", "x") if is_noise else tuple(f"feature_{i}" for i in range(len(shape)))
         config: dict[str, Any] = {"family": "diffusion" if is_noise else "encoder", "model": f"models/{name}"}
-        config |= {"revision": "abc", "precision": "float32", "inverter": {"name": "ddim", "steps": 50} if is_noise else None}
+        config |= {
+            "revision": "abc",
+            "precision": "float32",
+            "inverter": {"name": "ddim", "steps": 50} if is_noise else None,
+        }
         digest = writer.add_space(store, name, shape, dims, "float16", config, fidelity=is_noise)
         group = store.group("r+")[layout.space_path(name)]
         bad = set((invalid or {}).get(name, ()))

@@ -1,0 +1,63 @@
+"""Publish: the zoo → a folder that can be uploaded as it is, and, where `hub.repo` says so, a dataset on the Hub.
+
+Reads the zoo, verifies it, and writes `hub.folder`; run again on the same zoo it finds the folder made. What was killed is finished by the next
+run: every file is put in place whole, the card and the manifest last. Refuses a zoo that is unfinished or not what its ledger says, unless `publish.force=true`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from noisezoo.errors import NoiseZooError
+from noisezoo.store import Store
+from noisezoo.zoo import Zoo
+from pipeline.overrides import CONF
+from pipeline.progress import log_file, say
+from pipeline.publish import folder as publishable
+
+
+def run(cfg: DictConfig) -> None:
+    """Make the folder."""
+    if "://" in cfg.hub.folder:
+        raise NoiseZooError(f"{cfg.hub.folder} is not on this machine's disk: give hub.folder=… a local folder.")
+    zoo = Zoo(Store(cfg.zoo))
+    folder = Path(cfg.hub.folder)
+    wish = publishable.Wish(
+        force=cfg.publish.force,
+        numpy=cfg.publish.numpy,
+        webdataset=cfg.publish.webdataset,
+        images=cfg.publish.images,
+        repo=cfg.hub.repo,
+        licences={name: licence(cfg, name) for name in zoo.spaces},
+        metrics=metrics(Path(cfg.report)),
+        image_shards=cfg.images,
+    )
+    with log_file(cfg.dir):
+        if not publishable.write(zoo, folder, wish, lambda what: say(f"publish: {what}")):
+            say(f"{folder} is up to date.")
+        else:
+            manifest = publishable.read_manifest(folder)
+            say(
+                f"{folder}: {manifest['files']} files, {manifest['bytes'] / 1e6:.1f} MB, digest {manifest['digest'][:12]}."
+            )
+
+
+def licence(cfg: DictConfig, space: str) -> str:
+    """The licence of a space's model, as its YAML states it."""
+    node = cfg.space.get(space)
+    path = CONF / "space" / f"{space}.yaml"
+    if node is None and path.exists():
+        node = OmegaConf.load(path)
+    return str(node.get("licence", "not stated")) if node is not None else "not stated"
+
+
+def metrics(report: Path) -> dict[str, object]:
+    """What the study wrote; nothing where there was none."""
+    try:
+        found = json.loads((report / "metrics.json").read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
