@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from analytic import GAUSSIAN, MIXTURE, PATHS, Mixture, flow_map
 from torch import Tensor
 
 from pipeline.inversion import INVERTERS, Times, from_scheduler, generate, invert, last
+from tests.pipeline.inversion.analytic import GAUSSIAN, MIXTURE, PATHS, Mixture, flow_map
 
 VARIANTS = [(name, {}) for name in INVERTERS if name not in ("ddim", "fixed_point")] + [
     ("ddim", {"variant": "authors"}),

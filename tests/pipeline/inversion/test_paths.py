@@ -13,7 +13,6 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from analytic import PATHS, SD
 from diffusers import DDIMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from noisezoo.errors import NoiseZooError
 from pipeline.inversion import Denoiser, Path, from_scheduler
 from pipeline.inversion.paths import Discrete, Edm
+from tests.pipeline.inversion.analytic import PATHS, SD
 
 BUILT = {name: from_scheduler(config) for name, config in PATHS.items()}
 ANY_PATH = st.sampled_from(sorted(BUILT))

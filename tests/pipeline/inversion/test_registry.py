@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from analytic import GAUSSIAN, MIXTURE, PATHS
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from noisezoo.errors import NoiseZooError
 from pipeline.inversion import INVERTERS, Denoiser, calls, capture, check, from_scheduler, generate, invert, last
+from tests.pipeline.inversion.analytic import GAUSSIAN, MIXTURE, PATHS
 
 SHORT = ["flow", "edm", "sd15", "terminal_v", "sample"]
 
