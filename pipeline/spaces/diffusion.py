@@ -163,9 +163,10 @@ class Checkpoint:
     def module(self, name: str, dtype: torch.dtype) -> Any:
         """A part with its trained weights, on the CPU."""
         folder = _folder(self.root, name)
-        known = getattr(
-            diffusers, str(checkpoints.read_config(folder, str(self.root)).get("_class_name")), diffusers.AutoencoderKL
-        )
+        kind = checkpoints.read_config(folder, str(self.root)).get("_class_name")
+        known = getattr(diffusers, str(kind), None)
+        if known is None:
+            raise NoiseZooError(f"{folder} holds a {kind}, which diffusers does not have: choose another checkpoint.")
         try:
             module, report = known.from_pretrained(
                 folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
