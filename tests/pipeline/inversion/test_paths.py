@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Any
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisezoo.errors import NoiseZooError
-from pipeline.inversion import Denoiser, Path, from_scheduler
+from pipeline.inversion import Denoiser, from_scheduler
 from pipeline.inversion.paths import Discrete, Edm
 from tests.pipeline.inversion.analytic import PATHS, SD
 
@@ -228,13 +227,6 @@ def test_noise_prediction_is_refused_only_where_nothing_of_the_image_is_left() -
     assert (
         len(from_scheduler({**config, "timestep_spacing": "leading"}).times(10).nodes) == 11
     )  # stops short of the end
-
-
-@pytest.mark.parametrize("name", PATHS)
-def test_paths_travel_to_workers(name: str) -> None:
-    again: Path = pickle.loads(pickle.dumps(BUILT[name]))
-    assert again.times(7) == BUILT[name].times(7)
-    assert again.alpha(again.times(7).nodes[3]) == BUILT[name].alpha(again.times(7).nodes[3])
 
 
 @pytest.mark.parametrize("name", ["sd15", "flow", "edm"])
