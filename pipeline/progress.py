@@ -54,8 +54,9 @@ def log_file(folder: str) -> Iterator[None]:
 class Board:
     """Rows done and left for each named piece of work, with rate and time left."""
 
-    def __init__(self, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
+    def __init__(self, totals: Mapping[str, int], done: Mapping[str, int], unit: str = "rows") -> None:
         self.totals = dict(totals)
+        self.unit = unit
         self.done = {name: done.get(name, 0) for name in totals}
         self._before = dict(self.done)
         self._begun: dict[str, float] = {}
@@ -96,7 +97,7 @@ class Board:
         self._told.setdefault(name, now)
         self.done[name] += rows
         if self._bars:
-            self._bars.update(self._tasks[name], completed=self.done[name], rate=f"{self.rate(name):.1f} rows/s")
+            self._bars.update(self._tasks[name], completed=self.done[name], rate=f"{self.rate(name):.1f} {self.unit}/s")
         elif now - self._told[name] >= LINE_SECONDS:
             self._told[name] = now
             say(self._line(name))
@@ -110,7 +111,7 @@ class Board:
         rate = self.rate(name)
         left = self.totals[name] - self.done[name]
         end = f", {duration(left / rate)} left" if rate > 0 and left > 0 else ""
-        return f"{name}: {self.done[name]}/{self.totals[name]} rows, {rate:.1f} rows/s{end}"
+        return f"{name}: {self.done[name]}/{self.totals[name]} {self.unit}, {rate:.1f} {self.unit}/s{end}"
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     zoo = Zoo(Store(cfg.zoo))
     units = sum(len(space.finished) for space in zoo.spaces.values())
     with log_file(cfg.dir):
-        with Board({"verify": units}, {}) as board:
+        with Board({"verify": units}, {}, unit="units") as board:
             problems = verify(zoo, progress=lambda done: board.add("verify", done))
         for problem in problems:
             ledger.retract(zoo.store, problem.space, problem.shard)

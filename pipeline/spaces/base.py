@@ -67,7 +67,7 @@ class Space(Protocol):
 
 
 @runtime_checkable
-class Generates(Protocol):
+class Generates(Space, Protocol):
     """A space whose latents lead back to images."""
 
     def generate(self, latents: torch.Tensor) -> torch.Tensor:
