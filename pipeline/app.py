@@ -26,7 +26,7 @@ STAGES = {
     "publish": ("publish",),
     "status": ("status",),
 }
-COMPUTING = {"invert", "encode"}
+NEED_SPACES = {"invert", "encode", "study"}
 INTERRUPTED = 130
 
 
@@ -41,7 +41,7 @@ def run(command: str, argv: list[str]) -> int:
     if "--help" in flags or "-h" in flags:
         print(help_text(command))
         return 0
-    if COMPUTING & set(STAGES[command]):
+    if NEED_SPACES & set(STAGES[command]):
         overrides = with_spaces(overrides, flags)
     # SIGTERM stops as Ctrl-C does: the unit in hand is abandoned, what is finished stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -54,7 +54,7 @@ def run(command: str, argv: list[str]) -> int:
         if ended:  # in a sweep, nothing is begun after a failure
             return
         try:
-            if COMPUTING & set(STAGES[command]):
+            if NEED_SPACES & set(STAGES[command]):
                 fill_spaces(cfg)
             for stage in STAGES[command]:
                 get_method(cfg[stage]._target_)(cfg)
