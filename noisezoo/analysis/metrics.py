@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 from noisezoo.analysis.streams import Bools, Floats, Ints
 
@@ -100,3 +101,25 @@ def roc_auc(scores: Floats, labels: Ints) -> Floats:
     """ROC AUC of each attribute `(a,)`, NaN where only one class is known."""
     known, positive = labels >= 0, labels == 1
     return _measures(scores, known, positive, np.ones((1, len(labels)), np.float32))[2][0]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The attributes that two evaluations have in common, the accuracies of both, and the correlations between them over attributes."""
+
+    names: tuple[str, ...]
+    first: Floats
+    second: Floats
+    pearson: float
+    spearman: float
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Is what is easy to read in one space easy in the other? Accuracies attribute by attribute, and their correlation (NaN below three attributes)."""
+    names = tuple(name for name in first.names if name in second.names)
+    a, b = (
+        evaluation.accuracy.each[[evaluation.names.index(name) for name in names]] for evaluation in (first, second)
+    )
+    if len(names) < 3 or a.std() == 0 or b.std() == 0:
+        return Comparison(names, a, b, float("nan"), float("nan"))
+    return Comparison(names, a, b, float(np.corrcoef(a, b)[0, 1]), float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]))

@@ -110,6 +110,11 @@ def accuracy_by_size(
     return found
 
 
+def permuted(labels: Ints, seed: int = 42) -> Ints:
+    """The labels of other rows, whole lines shuffled so that attributes still go together: what probes score on these is chance."""
+    return labels[np.random.default_rng(seed).permutation(len(labels))]
+
+
 def usable(labels: Ints, names: Sequence[str]) -> tuple[Ints, tuple[str, ...], dict[str, str]]:
     """The columns whose known labels show both classes, their names, and for every other name the reason."""
     if labels.ndim != 2 or labels.shape[1] != len(names):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from noisezoo.analysis.gaussianity import acceptance_by_size, fresh_projections, gaussianity, project_all, quantiles
+from noisezoo.analysis.gaussianity import (
+    acceptance_by_size,
+    fresh_projections,
+    gaussianity,
+    project_all,
+    quantiles,
+)
 from noisezoo.errors import NoiseZooError
 
 

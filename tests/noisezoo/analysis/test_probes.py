@@ -13,9 +13,9 @@ from sklearn.preprocessing import StandardScaler
 
 from noisezoo.analysis import pca as pca_module
 from noisezoo.analysis.logistic import fit_logistic
-from noisezoo.analysis.metrics import evaluate, roc_auc
+from noisezoo.analysis.metrics import compare, evaluate, roc_auc
 from noisezoo.analysis.pca import fit_pca
-from noisezoo.analysis.probes import fit_class_means, fit_probes, usable
+from noisezoo.analysis.probes import fit_class_means, fit_probes, permuted, usable
 from noisezoo.errors import NoiseZooError
 
 
@@ -203,3 +203,31 @@ def test_bootstrap_intervals_cover_and_have_the_right_width() -> None:
         assert (measure.each < measure.high).all()
         assert measure.mean_high - measure.mean_low < 0.8 * (measure.high - measure.low).min()
     np.testing.assert_allclose(found.baseline, np.maximum(found.positive_rate, 1 - found.positive_rate))
+
+
+def test_permuted_labels_leave_nothing_to_read(planted) -> None:
+    X, labels = planted.spaces["encoder"], permuted(planted.labels)
+    probes = fit_probes(X, labels, planted.names, planted.train, components=40)
+    found = probes.evaluate(X, labels, planted.names, planted.test, resamples=100)
+    assert found.auc.mean == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_array_equal(np.sort(labels, axis=0), np.sort(planted.labels, axis=0))
+
+
+def test_spaces_are_compared_on_the_attributes_they_share(planted) -> None:
+    first, second = (
+        fit_probes(
+            planted.spaces[space],
+            planted.labels[:, columns],
+            [planted.names[i] for i in columns],
+            planted.train,
+            components=12,
+        ).evaluate(planted.spaces[space], planted.labels, planted.names, planted.test, resamples=0)
+        for space, columns in (("noise", [0, 1, 2, 3]), ("encoder", [4, 3, 2, 1]))
+    )
+    found = compare(first, second)
+    assert found.names == ("Male", "Young", "Hat")
+    np.testing.assert_array_equal(found.second, second.accuracy.each[[3, 2, 1]])
+    assert found.pearson == pytest.approx(np.corrcoef(found.first, found.second)[0, 1])
+    assert np.isnan(
+        compare(first, evaluate(("Male",), np.ones((4, 1)), np.ones((4, 1), np.int8), resamples=0)).spearman
+    )

@@ -1,0 +1,304 @@
+"""The study's mathematics against SciPy and scikit-learn: same data, same machine, one run.
+
+    python bench/study.py                    small sizes, a minute
+    python bench/study.py --size full        19,867 × 16,384 float16, as in the paper's validation split
+    python bench/study.py --size training    162,770 × 16,384 float16; ours only, with planted structure; writes 5.4 GB
+
+Every measurement runs in a process of its own, one after the other, so that its peak memory is its own. Both sides read the same Zarr array, written as a zoo writes
+it. Reference and ours alternate `--repeats` times, and ratios are taken pair by pair: on a busy machine seconds mean little, ratios still do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+SIZES = {
+    #             rows, shape, attributes, components, projections
+    "small": (3000, (4, 16, 16), 10, 100, 500),
+    "medium": (4000, (4, 64, 64), 10, 100, 500),
+    "full": (19_867, (4, 64, 64), 40, 500, 5000),
+    "training": (162_770, (4, 64, 64), 40, 500, 5000),
+}
+HIDDEN, STRENGTH = 40, 3.0
+
+
+def write_data(folder: Path, size: str) -> None:
+    """x = s·Mz + noise with M orthonormal, labels the signs of directions of z; plus a second, smaller view of z as the encoder."""
+    rows, shape, attributes, *_ = SIZES[size]
+    rng = np.random.default_rng(0)
+    d = int(np.prod(shape))
+    basis = np.linalg.qr(rng.standard_normal((d, HIDDEN)))[0].astype(np.float32)
+    z = rng.standard_normal((rows, HIDDEN), np.float32)
+    directions = rng.standard_normal((attributes, HIDDEN)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    labels = z @ directions.T + 0.5 * rng.standard_normal((rows, attributes)) > rng.normal(0, 0.7, attributes)
+    group = zarr.open_group(str(folder), mode="w")
+    latent = group.create_array(
+        "noise", shape=(rows, *shape), chunks=(64, *shape), shards=(1024, *shape), dtype="float16", compressors=None
+    )
+    for start in range(0, rows, 1024):
+        part = z[start : start + 1024]
+        values = STRENGTH * part @ basis.T + rng.standard_normal((len(part), d), np.float32)
+        latent[start : start + 1024] = values.reshape(-1, *shape).astype(np.float16)
+    encoder = z @ rng.standard_normal((HIDDEN, 512)) / 6 + 0.5 * rng.standard_normal((rows, 512)) + 0.3
+    group.create_array("encoder", data=encoder.astype(np.float16))
+    group.create_array("labels", data=labels.astype(np.int8))
+    np.savez(folder / "truth.npz", z=z, basis=basis, directions=directions)
+
+
+def split(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.default_rng(42).permutation(rows)
+    return np.sort(order[rows // 5 :]), np.sort(order[: rows // 5])
+
+
+def normality_ours(group: Any, size: str) -> dict[str, Any]:
+    from noisezoo.analysis.gaussianity import gaussianity
+
+    found = gaussianity(group["noise"], projections=SIZES[size][4])
+    return {"ad": found.ad.share, "dp": found.dp.share, "sw": found.sw.share if found.sw else None}
+
+
+def normality_scipy(group: Any, size: str) -> dict[str, Any]:
+    """The protocol as one would write it down: all in memory, a loop over projections, a test at a time."""
+    from scipy import stats
+
+    warnings.simplefilter("ignore")
+    X = group["noise"][:].reshape(group["noise"].shape[0], -1)
+    rng = np.random.default_rng(1)
+    verdicts = []
+    for _ in range(SIZES[size][4]):
+        direction = rng.standard_normal(X.shape[1]).astype(np.float32)
+        direction /= np.linalg.norm(direction)
+        sample = X[rng.choice(len(X), 250, replace=False)].astype(np.float32) @ direction
+        ad = stats.anderson(sample, "norm")
+        verdicts.append(
+            (
+                ad.statistic <= ad.critical_values[2],
+                stats.normaltest(sample).pvalue > 0.05,
+                stats.shapiro(sample).pvalue > 0.05,
+            )
+        )
+    return dict(zip(("ad", "dp", "sw"), np.mean(verdicts, axis=0).tolist(), strict=True))
+
+
+def probes_ours(group: Any, size: str) -> dict[str, Any]:
+    from noisezoo.analysis.probes import fit_probes
+    from noisezoo.analysis.truth import angles, pulled_back
+
+    labels = group["labels"][:]
+    names = [f"attribute {i}" for i in range(labels.shape[1])]
+    train, test = split(len(labels))
+    probes = fit_probes(group["noise"], labels, names, train, components=SIZES[size][3])
+    fitted = time.perf_counter()
+    found = probes.evaluate(group["noise"], labels, names, test, resamples=0)
+    return {
+        "auc": found.auc.mean,
+        "accuracy": found.accuracy.mean,
+        "aucs": found.auc.each.tolist(),
+        "accuracies": found.accuracy.each.tolist(),
+        "explained": probes.explained,
+        "fitted": fitted,
+        "cosines": recovered(probes.weights, size),
+        "degrees": angles(
+            pulled_back(probes.scores(group["noise"], test), TRUTH["z"][test]), TRUTH["directions"]
+        ).tolist(),
+    }
+
+
+def recovered(weights: np.ndarray, size: str) -> list[float]:
+    """Cosine between each probe's normal and the planted one, M·u (noise being isotropic)."""
+    expected = TRUTH["directions"] @ TRUTH["basis"].T
+    lengths = np.linalg.norm(weights, axis=1) * np.linalg.norm(expected, axis=1)
+    return (np.einsum("ij,ij->i", weights, expected) / lengths).tolist()
+
+
+def probes_sklearn(group: Any, size: str, dtype: str = "float16") -> dict[str, Any]:
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, roc_auc_score
+    from sklearn.preprocessing import StandardScaler
+
+    labels = group["labels"][:]
+    train, test = split(len(labels))
+    X = group["noise"][:].reshape(len(labels), -1)
+    pca = PCA(SIZES[size][3], random_state=42)
+    scaler = StandardScaler()
+    features = scaler.fit_transform(pca.fit_transform(X[train].astype(dtype)))
+    models = [
+        LogisticRegression(solver="saga", max_iter=1000, random_state=42).fit(features, column[train])
+        for column in labels.T
+    ]
+    fitted = time.perf_counter()
+    held_out = scaler.transform(pca.transform(X[test].astype(dtype)))
+    aucs = [
+        roc_auc_score(column[test], model.decision_function(held_out))
+        for model, column in zip(models, labels.T, strict=True)
+    ]
+    accuracies = [
+        accuracy_score(column[test], model.predict(held_out)) for model, column in zip(models, labels.T, strict=True)
+    ]
+    return {
+        "auc": float(np.mean(aucs)),
+        "accuracy": float(np.mean(accuracies)),
+        "aucs": aucs,
+        "accuracies": accuracies,
+        "explained": float(pca.explained_variance_ratio_.sum()),
+        "fitted": fitted,
+    }
+
+
+def probes_sklearn_float32(group: Any, size: str) -> dict[str, Any]:
+    return probes_sklearn(group, size, "float32")
+
+
+def transfer_ours(group: Any, size: str) -> dict[str, Any]:
+    from noisezoo.analysis.transfer import fit_ridge, measure_transfer
+
+    train, test = split(group["noise"].shape[0])
+    ridge = fit_ridge(group["noise"], group["encoder"], train)
+    fitted = time.perf_counter()
+    found = measure_transfer(ridge, group["noise"], group["encoder"], test)
+    return {"cosine": found.cosine, "mse": found.mse, "fitted": fitted}
+
+
+def transfer_sklearn(group: Any, size: str) -> dict[str, Any]:
+    from sklearn.linear_model import Ridge
+
+    train, test = split(group["noise"].shape[0])
+    X = group["noise"][:].reshape(group["noise"].shape[0], -1).astype(np.float32)
+    Y = group["encoder"][:].astype(np.float32)
+    centred = X[train] - X[train].mean(axis=0)
+    model = Ridge(alpha=float((centred.astype(np.float64) ** 2).sum() / X.shape[1])).fit(X[train], Y[train])
+    fitted = time.perf_counter()
+    mapped = model.predict(X[test])
+    cosine = (mapped * Y[test]).sum(axis=1) / np.linalg.norm(mapped, axis=1) / np.linalg.norm(Y[test], axis=1)
+    return {"cosine": float(cosine.mean()), "mse": float(((mapped - Y[test]) ** 2).mean()), "fitted": fitted}
+
+
+def shared_ours(group: Any, size: str) -> dict[str, Any]:
+    from noisezoo.analysis.shared import agreement, fit_shared
+
+    train, test = split(group["noise"].shape[0])
+    spaces = {name: group[name] for name in ("noise", "encoder")}
+    shared = fit_shared(spaces, HIDDEN, train)
+    fitted = time.perf_counter()
+    return {"held_out_correlation": float(agreement(shared.views(spaces, test)).mean()), "fitted": fitted}
+
+
+CASES: dict[str, tuple[Callable[[Any, str], dict[str, Any]], ...]] = {
+    "normality": (normality_ours, normality_scipy),
+    "probes": (probes_ours, probes_sklearn, probes_sklearn_float32),
+    "transfer": (transfer_ours, transfer_sklearn),
+    "shared": (shared_ours,),
+}
+TRUTH: dict[str, np.ndarray] = {}
+
+
+def child(name: str, folder: Path, size: str) -> None:
+    """One measurement, printed as JSON: seconds to the fitted result, and the peak of resident memory above what Python and NumPy took before."""
+    TRUTH.update(np.load(folder / "truth.npz"))
+    group = zarr.open_group(str(folder), mode="r")
+    import scipy.linalg
+    import scipy.stats  # noqa: F401  (imported before the clock starts, for both sides)
+
+    if "sklearn" in name:
+        import sklearn.decomposition
+        import sklearn.linear_model  # noqa: F401
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    found = globals()[name](group, size)
+    seconds = found.pop("fitted", time.perf_counter()) - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        json.dumps(
+            {
+                "name": name,
+                "seconds": seconds,
+                "peak_mb": peak / 1024,
+                "peak_above_start_mb": (peak - before) / 1024,
+                **found,
+            }
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument(
+        "--folder", type=Path, help="where the data lie; written there if they do not (default: a temporary folder)"
+    )
+    parser.add_argument("--out", type=Path, help="write all results as JSON")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child, options.folder, options.size)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "truth.npz").exists():
+            write_data(folder, options.size)
+        results = [result for case in options.cases.split(",") for result in run_case(case, folder, options)]
+    if options.out:
+        machine = {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+        }
+        options.out.write_text(
+            json.dumps(
+                {"size": options.size, "machine": machine, "load": os.getloadavg(), "results": results}, indent=1
+            )
+            + "\n"
+        )
+
+
+def run_case(case: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    functions = CASES[case][:1] if options.size == "training" else CASES[case]
+    results = []
+    for _ in range(options.repeats):
+        pair = [measure(function.__name__, folder, options.size) for function in functions]
+        results += pair
+        for other in pair[1:]:
+            print(
+                f"  {other['name']}: {other['seconds'] / pair[0]['seconds']:.1f} × the time, {other['peak_mb'] / pair[0]['peak_mb']:.1f} × the peak memory",
+                *(
+                    f"largest difference of {key} {np.abs(np.subtract(pair[0][key], other[key])).max():.4f},"
+                    for key in ("aucs", "accuracies")
+                    if key in other
+                ),
+            )
+    return results
+
+
+def measure(name: str, folder: Path, size: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", name, "--folder", str(folder), "--size", size]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    shown = {key: round(value, 4) for key, value in result.items() if isinstance(value, float)}
+    for key, most in (("cosines", min), ("degrees", max)):
+        if key in result:
+            shown[f"{most.__name__} of {key}"] = round(most(result[key]), 4)
+    print(f"{name:26s}", *(f"{key} {value}" for key, value in shown.items()), flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    main()
