@@ -37,7 +37,7 @@ from pipeline import rowtable, shards
 from pipeline.shards import Record
 from pipeline.sources.base import Index, Source, places_of
 from pipeline.sources.check import NotAnImageError, check
-from pipeline.sources.places import Place, Reader, UnreadableError, stamp
+from pipeline.sources.places import Place, Reader, UnreadableError, stamps
 from pipeline.sources.selection import Selection
 
 PLAN, DONE, ROWS, STAMPS, DIGESTS = "plan.json", "ingest.json", "rows.parquet", "stamps.npy", "digests.npy"
@@ -114,17 +114,15 @@ def ingest(
         "copy": copy,
         "digest": index.digest(),
     }
-    redo = _compare(store, plan, index, numbers, source)
-    if redo is None:
-        return load(images_root)
-    if not store.exists(PLAN):
+    if store.exists(PLAN):
+        _compare(store, plan, index, numbers, source)
+    else:
         _begin(store, plan, index, numbers, source)
+    count = layout.shard_count(len(numbers), shard_rows)
+    todo = [s for s in range(count) if shards.read_record(store, s) is None]
+    if not todo and store.exists(DONE):
+        return load(images_root)
     shards.sweep(store)
-    todo = [
-        s
-        for s in range(layout.shard_count(len(numbers), shard_rows))
-        if s in redo or shards.read_record(store, s) is None
-    ]
     job = Job(source, store, numbers, shard_rows, copy)
     limit = max_broken_share * len(numbers)
     before = len(numbers) - sum(len(layout.span(s, len(numbers), shard_rows)) for s in todo)
@@ -335,7 +333,7 @@ def _begin(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndar
     store.write(ROWS, rowtable.to_bytes(index, numbers))
     places = places_of(source, [int(n) for n in numbers])
     if places is not None:
-        store.write(STAMPS, _npy(_stamps_of(places)))
+        store.write(STAMPS, _npy(stamps(places)))
     store.write(PLAN, _json(plan))
 
 
@@ -390,14 +388,9 @@ def _too_many(invalid: Sequence[Invalid], seen: int, rows: int, limit: float) ->
 # What has changed since the plan was made.
 
 
-def _compare(
-    store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndarray, source: Source
-) -> set[int] | None:
-    """Shards to do again because their broken images have been mended; None where the whole ingest is finished. A sentence where the source is no longer what it was."""
-    try:
-        before = json.loads(store.read(PLAN))
-    except FileNotFoundError:
-        return set()
+def _compare(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndarray, source: Source) -> None:
+    """Compare the source with the plan: a sentence where it is no longer what it was; shards whose broken images have been mended become unfinished."""
+    before = json.loads(store.read(PLAN))
     for key, override in (
         ("format", None),
         ("selection", "dataset"),
@@ -441,11 +434,12 @@ def _compare(
                 redo.add(shard)
     if different:
         raise _changed(store, 0, 0, len(different), [index.keys[p] for p in different])
+    for shard in redo:
+        store.remove(shards.record_name(shard))
     if touched:
         places = places_of(source, [int(n) for n in numbers])
         assert places is not None
-        store.write(STAMPS, _npy(_stamps_of(places)))
-    return None if finished else redo
+        store.write(STAMPS, _npy(stamps(places)))
 
 
 def _rows_changed(
@@ -481,12 +475,7 @@ def _touched(store: Store, source: Source, numbers: np.ndarray) -> dict[int, Pla
     if places is None or not store.exists(STAMPS):
         return {}
     before = np.load(io.BytesIO(store.read(STAMPS)), allow_pickle=False)
-    return {int(p): places[p] for p in np.flatnonzero((before != _stamps_of(places)).any(axis=1))}
-
-
-def _stamps_of(places: Sequence[Place]) -> np.ndarray:
-    """(n, 2) int64."""
-    return np.array([stamp(place) for place in places], np.int64).reshape(-1, 2)
+    return {int(p): places[p] for p in np.flatnonzero((before != stamps(places)).any(axis=1))}
 
 
 def _told(value: Any) -> str:

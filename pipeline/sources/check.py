@@ -33,12 +33,12 @@ def check(data: bytes) -> str:
     kind = _kind(data)
     tail = {"JPEG": _jpeg_tail, "PNG": _png_tail, "GIF": _gif_tail, "BMP": _bmp_tail, "WEBP": _webp_tail}.get(kind)
     try:
+        if tail is not None:
+            tail(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own warning about large images: sizes are judged below
             image = Image.open(io.BytesIO(data), formats=(kind,))
         width, height = image.size
-        if tail is not None:
-            tail(data)
         frames = 1 if kind in ("JPEG", "BMP") else getattr(image, "n_frames", 1)
     except NotAnImageError:
         raise
@@ -126,9 +126,9 @@ def _gif_tail(data: bytes) -> None:
 
 
 def _bmp_tail(data: bytes) -> None:
-    (offset,) = struct.unpack_from("<I", data, 10)
-    if len(data) <= offset:
-        raise NotAnImageError("truncated: a BMP without its pixels")
+    (length,) = struct.unpack_from("<I", data, 2)
+    if len(data) < length:
+        raise NotAnImageError("truncated: a BMP shorter than it says")
 
 
 def _webp_tail(data: bytes) -> None:

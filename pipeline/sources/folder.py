@@ -158,7 +158,7 @@ def walk(root: str) -> list[Found]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append((name + "/", entry.path))
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):
                 found.append(Found(printable(name), entry.path, "a link to a folder, which is not followed"))
             elif os.path.splitext(entry.name)[1].lower() in TAKEN | REFUSED:
                 found.append(Found(printable(name), entry.path))

@@ -6,13 +6,15 @@ Nothing here raises for a bad file: it says why, in a phrase that ends up in the
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
+
+import numpy as np
 
 LARGEST_FILE = 256 * 1024 * 1024
 """Bytes of one image file; more is no image that any space would take, and would only fill the memory."""
@@ -50,6 +52,8 @@ class Reader:
     def __init__(self) -> None:
         self._path = ""
         self._file: BinaryIO | None = None
+        self._real: dict[str, str] = {}
+        """Folders with all links followed."""
 
     def __enter__(self) -> Reader:
         return self
@@ -64,7 +68,7 @@ class Reader:
             raise UnreadableError(place.fault)
         try:
             if place.length < 0:
-                return _whole(place)
+                return _whole(place, self._real)
             return self._part(place)
         except OSError as e:
             raise UnreadableError(_phrase(e)) from e
@@ -88,16 +92,25 @@ class Reader:
         return data
 
 
-def stamp(place: Place) -> tuple[int, int]:
-    """(bytes, modification time in ns) of the file that holds a place, (-1, -1) where there is none: equal stamps mean that nobody has touched it."""
+def stamps(places: Iterable[Place]) -> np.ndarray:
+    """(n, 2) int64: size and modification time in ns of the file that holds each place, -1 where there is none; equal stamps mean that nobody has touched it."""
+    archives: dict[str, tuple[int, int]] = {}
+    return np.array([_stamp(place, archives) for place in places], np.int64).reshape(-1, 2)
+
+
+def _stamp(place: Place, archives: dict[str, tuple[int, int]]) -> tuple[int, int]:
     if place.fault:
         return -1, -1
+    if place.path in archives:
+        return archives[place.path]
     try:
-        # An archive holds many rows and is asked about for each of them; a plain file holds one.
-        found = os.stat(place.path) if place.length < 0 else _archive_stat(place.path)
+        found = os.stat(place.path)
     except (OSError, ValueError):
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    told = found.st_size, found.st_mtime_ns
+    if place.length >= 0:  # an archive holds many rows
+        archives[place.path] = told
+    return told
 
 
 def outside(name: str) -> bool:
@@ -112,24 +125,9 @@ def outside(name: str) -> bool:
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _archive_stat(path: str) -> os.stat_result:
-    return os.stat(path)
-
-
-@functools.lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
-def _inside(path: str, within: str) -> bool:
-    root = _real_folder(within)
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
-
-
-def _whole(place: Place) -> bytes:
+def _whole(place: Place, real: dict[str, str]) -> bytes:
     path = place.path
-    if place.within and not _inside(_real_folder(os.path.dirname(path)), place.within):
+    if place.within and not _inside(_real_folder(os.path.dirname(path), real), _real_folder(place.within, real)):
         raise UnreadableError("a name outside the folder")
     # Without O_NONBLOCK a named pipe would hang here for ever; with O_NOFOLLOW a link is noticed before it is followed.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -138,10 +136,10 @@ def _whole(place: Place) -> bytes:
     except OSError as e:
         if e.errno != errno.ELOOP or not os.path.islink(path):
             raise
-        real = os.path.realpath(path)
-        if place.within and not _inside(real, place.within):
+        target = os.path.realpath(path)
+        if place.within and not _inside(target, _real_folder(place.within, real)):
             raise UnreadableError("a link that leads outside the folder") from e
-        fd = os.open(real, flags)
+        fd = os.open(target, flags)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -157,6 +155,16 @@ def _whole(place: Place) -> bytes:
         return data
     finally:
         os.close(fd)
+
+
+def _real_folder(folder: str, known: dict[str, str]) -> str:
+    if folder not in known:
+        known[folder] = os.path.realpath(folder)
+    return known[folder]
+
+
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _unzip(file: BinaryIO, place: Place) -> bytes:

@@ -140,7 +140,9 @@ def _cut(name: str, share: float = 0.7) -> Callable[[Path], Path]:
 
 def _html(name: str) -> Callable[[Path], Path]:
     def spoil(root: Path) -> Path:
-        next(root.rglob(name)).write_bytes(b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title>")
+        next(root.rglob(name)).write_bytes(
+            b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title>"
+        )
         return root
 
     return spoil
