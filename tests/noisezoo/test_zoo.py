@@ -18,7 +18,7 @@ from noisezoo import layout, ledger, writer
 from noisezoo.info import summary, table
 from noisezoo.store import Store
 from noisezoo.verify import unfinished, verify
-from tests.kit.zoos import small_table, small_zoo
+from tests.kit.small import small_table, small_zoo
 
 
 @pytest.fixture(scope="module")
