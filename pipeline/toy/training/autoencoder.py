@@ -1,0 +1,72 @@
+"""toy_sd's autoencoder: AutoencoderKL, 64 x 64 x 3 pixels to 8 x 8 x 6 latents, trained on squared error and a little Kullback-Leibler.
+
+Afterwards its latents are given zero mean and unit deviation in every channel by folding the shift and the scale into the 1 x 1
+convolutions on either side of the latent, so that the noise and the data of the diffusion path are of one size and scaling_factor is 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from pipeline.toy.training.data import held_out, psnr, signed, training_faces
+from pipeline.toy.training.loop import Task
+
+CHANNELS = 6
+BATCH = 16
+KL_WEIGHT = 3e-4
+
+
+def build() -> AutoencoderKL:
+    """A new autoencoder; most of its width is where the picture is small, which is where a CPU is fast."""
+    widths = (16, 16, 48, 96)
+    return AutoencoderKL(
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        layers_per_block=1,
+        latent_channels=CHANNELS,
+        norm_num_groups=8,
+        sample_size=64,
+        mid_block_add_attention=False,
+        scaling_factor=1.0,
+    )
+
+
+def task(runs: Path) -> Task:
+    """Squared error per value plus KL_WEIGHT times the Kullback-Leibler divergence per latent value."""
+    faces = training_faces(runs)
+    shown = signed(held_out(256)[0])
+
+    def loss(network: nn.Module, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(faces), (BATCH,), generator=generator).numpy()
+        pixels = signed(faces[rows])
+        code = network.encode(pixels).latent_dist
+        noise = torch.randn(code.mean.shape, generator=generator)
+        again = network.decode(code.mean + code.std * noise).sample
+        kl = 0.5 * (code.mean.square() + code.var - 1.0 - code.logvar)
+        return (again - pixels).square().mean() + KL_WEIGHT * kl.mean()
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        with torch.no_grad():
+            code = torch.cat([network.encode(part).latent_dist.mode() for part in shown.split(64)])
+            again = torch.cat([network.decode(part).sample for part in code.split(64)])
+        return {"psnr": psnr(again, shown), "latent deviation": float(code.std())}
+
+    return Task("toy_vae", build(), loss, measure, steps=4_000, batch=BATCH, rate=3e-3, measures=8)
+
+
+def standardise(autoencoder: AutoencoderKL, pixels: Tensor) -> None:
+    """Fold z -> (z - m_c) / s_c into quant_conv and its inverse into post_quant_conv, with m and s of these images' latents by channel."""
+    with torch.no_grad():
+        latent = torch.cat([autoencoder.encode(part).latent_dist.mode() for part in pixels.split(64)])
+        mean, scale = latent.mean((0, 2, 3)), latent.std((0, 2, 3))
+        before, after = autoencoder.quant_conv, autoencoder.post_quant_conv
+        before.weight[:CHANNELS] /= scale[:, None, None, None]
+        before.bias[:CHANNELS] = (before.bias[:CHANNELS] - mean) / scale
+        before.bias[CHANNELS:] -= 2.0 * scale.log()
+        after.bias += after.weight[:, :, 0, 0] @ mean
+        after.weight *= scale[None, :, None, None]

@@ -1,0 +1,110 @@
+"""toy_dino: a small ViT trained by self-distillation without labels (DINO, Caron et al., arXiv 2104.14294).
+
+Two large crops and some small ones of each face go to a student; a teacher, the student's moving average, sees the large ones alone. The student
+learns to give every crop the teacher's (centred, sharpened) distribution over prototypes for the *other* large crop.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+from pipeline.toy.training.data import held_out, signed, training_faces
+from pipeline.toy.training.loop import Task
+from pipeline.toy.training.measures import probe_auc
+
+BATCH = 64
+SMALL_CROPS = 4
+PROTOTYPES = 512
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
+TEACHER_KEEPS, CENTRE_KEEPS = 0.996, 0.9
+
+
+class Student(nn.Module):
+    """A ViT and its projection head; of the two only the ViT is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vit = ViTModel(
+            ViTConfig(
+                hidden_size=128,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                intermediate_size=512,
+                image_size=64,
+                patch_size=8,
+            ),
+            add_pooling_layer=False,
+        )
+        self.head = nn.Sequential(nn.Linear(128, 256), nn.GELU(), nn.Linear(256, 64))
+        self.prototypes = nn.Parameter(torch.randn(PROTOTYPES, 64))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, PROTOTYPES) cosines to the prototypes."""
+        token = self.vit(pixels, interpolate_pos_encoding=pixels.shape[-1] != 64).last_hidden_state[:, 0]
+        return functional.normalize(self.head(token), dim=-1) @ functional.normalize(self.prototypes, dim=-1).mT
+
+
+def processor() -> ViTImageProcessor:
+    """What toy_dino sees: 64 x 64 pixels in [-1, 1]."""
+    return ViTImageProcessor(size={"height": 64, "width": 64}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+
+
+def crops(pixels: Tensor, side: int, least: float, most: float, generator: torch.Generator) -> Tensor:
+    """One crop of each picture, of a share of its side between `least` and `most`, perhaps mirrored, in another light: each colour gets a gain and an offset of its own."""
+    n = len(pixels)
+    share = least + (most - least) * torch.rand(n, generator=generator)
+    middle = (2.0 * torch.rand(n, 2, generator=generator) - 1.0) * (1.0 - share)[:, None]
+    mirrored = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    frame = torch.zeros(n, 2, 3)
+    frame[:, 0, 0], frame[:, 1, 1], frame[:, :, 2] = share * mirrored, share, middle
+    grid = functional.affine_grid(frame, [n, 3, side, side], align_corners=False)
+    seen = functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    gain = 1.0 + 0.35 * (2.0 * torch.rand(n, 3, 1, 1, generator=generator) - 1.0)
+    offset = 0.25 * (2.0 * torch.rand(n, 3, 1, 1, generator=generator) - 1.0)
+    return (gain * seen + offset).clamp(-1.0, 1.0)
+
+
+def task(runs: Path) -> Task:
+    """The cross-entropy of DINO."""
+    faces = training_faces(runs)
+    shown, labels, _ = held_out(2_500)
+    network = Student()
+    teacher = copy.deepcopy(network).requires_grad_(False)
+    centre = torch.zeros(1, PROTOTYPES)
+
+    def loss(network: nn.Module, generator: torch.Generator) -> Tensor:
+        pixels = signed(faces[torch.randint(len(faces), (BATCH,), generator=generator).numpy()])
+        large = torch.cat([crops(pixels, 64, 0.7, 1.0, generator) for _ in range(2)])
+        little = torch.cat([crops(pixels, 32, 0.35, 0.6, generator) for _ in range(SMALL_CROPS)])
+        with torch.no_grad():
+            wanted = teacher(large)
+            target = ((wanted - centre) / TEACHER_TEMPERATURE).softmax(-1).chunk(2)
+            centre.lerp_(wanted.mean(0, keepdim=True), 1.0 - CENTRE_KEEPS)
+        given = (network(large) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(2)
+        given += (network(little) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(SMALL_CROPS)
+        terms = [-(t * g).sum(-1).mean() for i, t in enumerate(target) for j, g in enumerate(given) if i != j]
+        return torch.stack(terms).mean()
+
+    def teach(step: int) -> None:
+        keep = min(TEACHER_KEEPS, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(teacher.parameters()), [w.detach() for w in network.parameters()], 1.0 - keep)
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        return {"probe AUC": float(probe_auc(features(network.vit, signed(shown)).numpy(), labels, 310).mean())}
+
+    return Task(
+        "toy_dino", network, loss, measure, steps=4_000, batch=BATCH, rate=7e-4, after_step=teach, weight_decay=0.04
+    )
+
+
+def features(vit: nn.Module, pixels: Tensor) -> Tensor:
+    """(n, 128) class tokens."""
+    with torch.no_grad():
+        return torch.cat([vit(part).last_hidden_state[:, 0] for part in pixels.split(250)])

@@ -1,0 +1,195 @@
+"""Measures the toy models on held-out faces through the very spaces that a zoo is built with: `python -m pipeline.toy.training.evaluate NAME`.
+
+Writes models/<name>/metrics.json, and for a diffusion model a sheet of 64 samples, docs/img/<name>.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModel, CLIPModel
+
+from noisezoo.analysis.gaussianity import gaussianity
+from pipeline import inversion
+from pipeline.spaces.diffusion import Diffusion
+from pipeline.toy.reader import load_reader, read
+from pipeline.toy.training import clip, dino
+from pipeline.toy.training.attributes import accuracy
+from pipeline.toy.training.data import held_out, signed
+from pipeline.toy.training.measures import probe_auc
+from pipeline.toy.truth import ATTRIBUTES, RATES
+
+ROOT = Path(__file__).resolve().parents[3]
+MODELS, SHEETS = ROOT / "models", ROOT / "docs" / "img"
+STEPS, RECOVERY_STEPS = 50, 100
+ROWS, FEW = 2_000, 256
+BATCH = 64
+PROJECTIONS = 1_000
+NOISE_COMPONENTS, FEATURE_COMPONENTS = 500, 310
+
+
+def in_batches(run: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """A function over a few rows at a time."""
+    with torch.inference_mode():
+        return torch.cat([run(part) for part in values.split(BATCH)])
+
+
+def decibels(one: Tensor, other: Tensor) -> float:
+    """Mean over images in [0, 1] of 10 log10(1 / mean squared difference)."""
+    error = (one - other).square().flatten(1).mean(1)
+    return float((-10.0 * error.log10()).mean())
+
+
+def diffusion(name: str, rows: int) -> dict[str, Any]:
+    """Everything that is asked of a diffusion model."""
+    space = Diffusion(str(MODELS / name), {"name": "ddim", "steps": STEPS}, precision="float32", licence="CC0-1.0")
+    space.load(torch.device("cpu"), torch.float32)
+    faces, labels, _ = held_out(rows)
+    images = torch.stack([space.prepare(Image.fromarray(face)) for face in faces])
+    figures: dict[str, Any] = {"rows": rows, "steps": STEPS}
+
+    clean = in_batches(space.encode, images)
+    again = in_batches(space.decode, clean)
+    truth = images.float() / 255.0
+    figures["autoencoder_psnr"] = None if name == "toy_ddpm" else decibels(again, truth)
+
+    noise = in_batches(lambda part: space(part, torch.arange(len(part))), images)  # type: ignore[arg-type, return-value]
+    figures["noise_deviation"] = float(noise.std())
+    figures["noise_deviation_by_channel"] = [round(float(value), 4) for value in noise.std((0, 2, 3))]
+    figures["anderson_darling"] = gaussianity(noise.flatten(1).numpy(), projections=PROJECTIONS).ad.share
+    by_attribute = probe_auc(noise.numpy(), labels, NOISE_COMPONENTS)
+    figures["probe_auc_noise"] = float(by_attribute.mean())
+    figures["probe_auc_noise_by_attribute"] = dict(zip(ATTRIBUTES, by_attribute.round(4).tolist(), strict=True))
+    figures["probe_auc_clean"] = float(probe_auc(clean.numpy(), labels, NOISE_COMPONENTS).mean())
+
+    back = in_batches(space.generate, noise[:FEW])
+    figures["round_trip_psnr"] = decibels(back, again[:FEW])
+    figures |= recovery(space)
+    samples = sampled(space, rows)
+    figures |= {"attribute_rates": rates(samples)}
+    figures["largest_rate_error"] = max(
+        abs(one["samples"] - one["truth"]) for one in figures["attribute_rates"].values()
+    )
+    sheet(samples[:64], SHEETS / f"{name}.png")
+    return figures
+
+
+def recovery(space: Diffusion) -> dict[str, float]:
+    """How much of a known noise is found again from what was generated out of it, RECOVERY_STEPS calls each way: correlation over all values."""
+    model = space._model()
+    known = torch.randn(FEW, *space.shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        made = inversion.last(inversion.generate(model, known, "ddim", RECOVERY_STEPS))
+        found = inversion.last(inversion.invert(model, made, "ddim", RECOVERY_STEPS))
+        pixels = (space.decode(made) * 255).round().to(torch.uint8)
+        from_pixels = inversion.last(inversion.invert(model, space.encode(pixels), "ddim", RECOVERY_STEPS))
+    return {
+        "recovered_noise_correlation": correlation(known, found),
+        "recovered_noise_correlation_through_pixels": correlation(known, from_pixels),
+        "recovered_noise_deviation": float(found.std()),
+    }
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    """Over all values of all rows."""
+    return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
+
+
+def sampled(space: Diffusion, rows: int) -> Tensor:
+    """Images (rows, 3, h, w) in [0, 1] out of fresh noise."""
+    fresh = torch.randn(rows, *space.shape, generator=torch.Generator().manual_seed(2))
+    return in_batches(space.generate, fresh)
+
+
+def rates(samples: Tensor) -> dict[str, dict[str, float]]:
+    """How often the reader finds each attribute, beside how often it holds in truth."""
+    reader, names = load_reader(MODELS / "toy_reader")
+    found = in_batches(lambda part: read(reader, full_size(part) * 2 - 1), samples).float().mean(0)
+    return {name: {"truth": RATES[name], "samples": round(float(found[j]), 4)} for j, name in enumerate(names)}
+
+
+def full_size(images: Tensor) -> Tensor:
+    """At the reader's 64 x 64."""
+    return images if images.shape[-1] == 64 else functional.interpolate(images, size=64, mode="bilinear")
+
+
+def sheet(images: Tensor, path: Path) -> None:
+    """64 images, eight by eight, as a small PNG."""
+    tiles = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    side = tiles.shape[1]
+    grid = tiles.reshape(8, 8, side, side, 3).transpose(0, 2, 1, 3, 4).reshape(8 * side, 8 * side, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid).quantize(256).save(path, optimize=True)
+
+
+def toy_clip(rows: int) -> dict[str, Any]:
+    """Linear probes on image features."""
+    model = CLIPModel.from_pretrained(MODELS / "toy_clip", dtype=torch.float32).eval()
+    faces, labels, _ = held_out(rows)
+    return probes(clip.features(model, signed(faces)).numpy(), labels, FEATURE_COMPONENTS) | {"rows": rows}
+
+
+def toy_dino(rows: int) -> dict[str, Any]:
+    """Linear probes on class tokens, and on raw pixels beside them."""
+    model = AutoModel.from_pretrained(MODELS / "toy_dino", dtype=torch.float32).eval()
+    faces, labels, _ = held_out(rows)
+    return probes(dino.features(model, signed(faces)).numpy(), labels, FEATURE_COMPONENTS) | {"rows": rows}
+
+
+def toy_reader(rows: int) -> dict[str, Any]:
+    """Accuracy by attribute; and, for the world's own hardness, probes on raw pixels."""
+    reader, names = load_reader(MODELS / "toy_reader")
+    faces, labels, _ = held_out(rows)
+    right = accuracy(reader, signed(faces), labels)
+    pixels = faces.reshape(len(faces), -1).astype(np.float32)
+    return {
+        "rows": rows,
+        "accuracy": float(right.mean()),
+        "least_accuracy": float(right.min()),
+        "accuracy_by_attribute": dict(zip(names, right.round(4).tolist(), strict=True)),
+        "probe_auc_pixels": float(probe_auc(pixels, labels, NOISE_COMPONENTS).mean()),
+    }
+
+
+def probes(features: NDArray[np.float32], labels: NDArray[np.int8], components: int) -> dict[str, Any]:
+    """Mean and by attribute."""
+    by_attribute = probe_auc(features, labels, components)
+    return {
+        "probe_auc": float(by_attribute.mean()),
+        "probe_auc_by_attribute": dict(zip(ATTRIBUTES, by_attribute.round(4).tolist(), strict=True)),
+    }
+
+
+MEASURES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "toy_reader": toy_reader,
+    "toy_clip": toy_clip,
+    "toy_dino": toy_dino,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        began = time.monotonic()
+        figures = MEASURES[name](chosen.rows) if name in MEASURES else diffusion(name, chosen.rows)
+        (MODELS / name / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
+        shown = {key: value for key, value in figures.items() if not isinstance(value, dict)}
+        print(f"{name} ({time.monotonic() - began:.0f} s): {shown}")
+
+
+if __name__ == "__main__":
+    main()
