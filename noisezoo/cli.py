@@ -101,8 +101,8 @@ def _engine(command: str, rest: list[str]) -> int:
     from importlib import import_module
 
     # By name, not by import statement: the library never depends on the engine.
-    run: Callable[[str, list[str]], int] = import_module("pipeline.app").run
-    return run(command, rest)
+    run: Callable[[str, list[str], str], int] = import_module("pipeline.app").run
+    return run(command, rest, BUILDER[command])
 
 
 def _info(rest: list[str]) -> int:

@@ -30,8 +30,8 @@ NEED_SPACES = {"invert", "encode", "study"}
 INTERRUPTED = 130
 
 
-def run(command: str, argv: list[str]) -> int:
-    """Run a command with Hydra's flags and overrides; the exit status."""
+def run(command: str, argv: list[str], purpose: str) -> int:
+    """Run a command with Hydra's flags and overrides; the exit status. `purpose` is what its help says first."""
     config.register()
     if command == "spaces":
         from pipeline import listing
@@ -39,7 +39,7 @@ def run(command: str, argv: list[str]) -> int:
         return listing.run(argv)
     flags, overrides = divide(argv)
     if "--help" in flags or "-h" in flags:
-        print(help_text(command))
+        print(help_text(command, purpose))
         return 0
     if NEED_SPACES & set(STAGES[command]):
         overrides = with_spaces(overrides, flags)
@@ -81,13 +81,11 @@ def fill_spaces(cfg: DictConfig) -> None:
             cfg.space[name] = compose(f"space/{name}").space
 
 
-def help_text(command: str) -> str:
+def help_text(command: str, purpose: str) -> str:
     """Help of one command: what it does, its own settings, and what can be chosen."""
-    from noisezoo.cli import BUILDER
-
     cfg = composed([])
     lines = [
-        f"noisezoo {command}: {BUILDER[command]}",
+        f"noisezoo {command}: {purpose}",
         "",
         "Settings, as key=value after the command, with their defaults (--cfg job shows all of them):",
     ]
