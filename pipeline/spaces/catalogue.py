@@ -50,13 +50,21 @@ def space_entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
+def entry_point_config(name: str) -> dict[str, str]:
+    """What a YAML for a registered space would say."""
+    return {"_target_": space_entry_points()[name].value.replace(":", ".")}
+
+
 def make_space(name: str, folders: Iterable[Path] = (CONF,)) -> Space:
     """The space of this name, from a YAML file or an entry point; nothing is loaded yet."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
     files, points = space_files(folders), space_entry_points()
     if name in files:
-        return _from_yaml(files[name])
+        return instantiate(OmegaConf.load(files[name]), _convert_="all")
     if name in points:
-        return points[name].load()()
+        return instantiate(entry_point_config(name))
     raise NoiseZooError(f"There is no space '{name}': {nearest(name, [*files, *points])}")
 
 
@@ -104,10 +112,3 @@ def _present(space: Any) -> bool:
     return (
         space.present() if hasattr(space, "present") else checkpoints.is_local(space.facts.model, space.facts.revision)
     )
-
-
-def _from_yaml(path: Path) -> Space:
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    return instantiate(OmegaConf.load(path))

@@ -82,7 +82,7 @@ def test_an_entry_point(stranger: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_misspelt_space_is_told_the_nearest() -> None:
-    with pytest.raises(NoiseZooError, match="did you mean .*'clip_b16'"):
+    with pytest.raises(NoiseZooError, match=r"did you mean .*'clip_b16'"):
         catalogue.make_space("clip_b61")
 
 
