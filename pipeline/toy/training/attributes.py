@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pipeline.toy.reader import Reader
@@ -22,18 +23,18 @@ def task(runs: Path) -> Task:
     faces, labels = training_faces(runs), torch.from_numpy(training_labels()).float()
     shown, truth, _ = held_out(2_000)
 
-    def loss(network: nn.Module, generator: torch.Generator) -> Tensor:
+    def loss(network: Any, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(faces), (BATCH,), generator=generator)
         return functional.binary_cross_entropy_with_logits(network(signed(faces[rows.numpy()])), labels[rows])
 
-    def measure(network: nn.Module) -> dict[str, float]:
+    def measure(network: Any) -> dict[str, float]:
         right = accuracy(network, signed(shown), truth)
         return {"accuracy": float(right.mean()), "least": float(right.min())}
 
     return Task("toy_reader", Reader(len(ATTRIBUTES)), loss, measure, steps=4_000, batch=BATCH, rate=2e-3)
 
 
-def accuracy(network: nn.Module, pixels: Tensor, truth: np.ndarray) -> np.ndarray:
+def accuracy(network: Any, pixels: Tensor, truth: np.ndarray) -> np.ndarray:
     """(attributes,) shares of rows that are read right."""
     with torch.no_grad():
         said = torch.cat([network(part) > 0 for part in pixels.split(250)]).numpy()

@@ -7,10 +7,11 @@ convolutions on either side of the latent, so that the noise and the data of the
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.toy.training.data import held_out, psnr, signed, training_faces
 from pipeline.toy.training.loop import Task
@@ -41,7 +42,7 @@ def task(runs: Path) -> Task:
     faces = training_faces(runs)
     shown = signed(held_out(256)[0])
 
-    def loss(network: nn.Module, generator: torch.Generator) -> Tensor:
+    def loss(network: Any, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(faces), (BATCH,), generator=generator).numpy()
         pixels = signed(faces[rows])
         code = network.encode(pixels).latent_dist
@@ -50,7 +51,7 @@ def task(runs: Path) -> Task:
         kl = 0.5 * (code.mean.square() + code.var - 1.0 - code.logvar)
         return (again - pixels).square().mean() + KL_WEIGHT * kl.mean()
 
-    def measure(network: nn.Module) -> dict[str, float]:
+    def measure(network: Any) -> dict[str, float]:
         with torch.no_grad():
             code = torch.cat([network.encode(part).latent_dist.mode() for part in shown.split(64)])
             again = torch.cat([network.decode(part).sample for part in code.split(64)])

@@ -6,9 +6,10 @@ Its text tower is also the text encoder of the toy latent diffusion models.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
@@ -63,7 +64,7 @@ def task(runs: Path) -> Task:
     shown, labels, _ = held_out(2_500)
     network = build()
 
-    def loss(network: nn.Module, generator: torch.Generator) -> Tensor:
+    def loss(network: Any, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(faces), (BATCH,), generator=generator)
         text = words[rows].long()
         text = text[:, : int((text != end).sum(1).max()) + 1]
@@ -77,7 +78,7 @@ def task(runs: Path) -> Task:
         if step >= TEXT_STEPS:
             network.text_model.requires_grad_(False)
 
-    def measure(network: nn.Module) -> dict[str, float]:
+    def measure(network: Any) -> dict[str, float]:
         return {"probe AUC": float(probe_auc(features(network, signed(shown)).numpy(), labels, 310).mean())}
 
     return Task(
@@ -85,7 +86,7 @@ def task(runs: Path) -> Task:
     )
 
 
-def features(network: nn.Module, pixels: Tensor) -> Tensor:
+def features(network: Any, pixels: Tensor) -> Tensor:
     """(n, PROJECTION) image features, not normalised."""
     with torch.no_grad():
         return torch.cat(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,16 @@ class Student(nn.Module):
         return functional.normalize(self.head(token), dim=-1) @ functional.normalize(self.prototypes, dim=-1).mT
 
 
+class Pair(nn.Module):
+    """Student, teacher and the centre of the teacher's answers: all that a run has to keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student = Student()
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.centre = nn.Parameter(torch.zeros(1, PROTOTYPES), requires_grad=False)
+
+
 def processor() -> ViTImageProcessor:
     """What toy_dino sees: 64 x 64 pixels in [-1, 1]."""
     return ViTImageProcessor(size={"height": 64, "width": 64}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
@@ -74,37 +85,35 @@ def task(runs: Path) -> Task:
     """The cross-entropy of DINO."""
     faces = training_faces(runs)
     shown, labels, _ = held_out(2_500)
-    network = Student()
-    teacher = copy.deepcopy(network).requires_grad_(False)
-    centre = torch.zeros(1, PROTOTYPES)
+    pair = Pair()
 
-    def loss(network: nn.Module, generator: torch.Generator) -> Tensor:
+    def loss(network: Any, generator: torch.Generator) -> Tensor:
         pixels = signed(faces[torch.randint(len(faces), (BATCH,), generator=generator).numpy()])
         large = torch.cat([crops(pixels, 64, 0.7, 1.0, generator) for _ in range(2)])
         little = torch.cat([crops(pixels, 32, 0.35, 0.6, generator) for _ in range(SMALL_CROPS)])
         with torch.no_grad():
-            wanted = teacher(large)
-            target = ((wanted - centre) / TEACHER_TEMPERATURE).softmax(-1).chunk(2)
-            centre.lerp_(wanted.mean(0, keepdim=True), 1.0 - CENTRE_KEEPS)
-        given = (network(large) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(2)
-        given += (network(little) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(SMALL_CROPS)
+            wanted = network.teacher(large)
+            target = ((wanted - network.centre) / TEACHER_TEMPERATURE).softmax(-1).chunk(2)
+            network.centre.lerp_(wanted.mean(0, keepdim=True), 1.0 - CENTRE_KEEPS)
+        given = (network.student(large) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(2)
+        given += (network.student(little) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(SMALL_CROPS)
         terms = [-(t * g).sum(-1).mean() for i, t in enumerate(target) for j, g in enumerate(given) if i != j]
         return torch.stack(terms).mean()
 
     def teach(step: int) -> None:
         keep = min(TEACHER_KEEPS, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(teacher.parameters()), [w.detach() for w in network.parameters()], 1.0 - keep)
+            torch._foreach_lerp_(list(pair.teacher.parameters()), list(pair.student.parameters()), 1.0 - keep)
 
-    def measure(network: nn.Module) -> dict[str, float]:
-        return {"probe AUC": float(probe_auc(features(network.vit, signed(shown)).numpy(), labels, 310).mean())}
+    def measure(network: Any) -> dict[str, float]:
+        return {"probe AUC": float(probe_auc(features(network.teacher.vit, signed(shown)).numpy(), labels, 310).mean())}
 
     return Task(
-        "toy_dino", network, loss, measure, steps=4_000, batch=BATCH, rate=7e-4, after_step=teach, weight_decay=0.04
+        "toy_dino", pair, loss, measure, steps=4_000, batch=BATCH, rate=2e-3, after_step=teach, weight_decay=0.04
     )
 
 
-def features(vit: nn.Module, pixels: Tensor) -> Tensor:
+def features(vit: Any, pixels: Tensor) -> Tensor:
     """(n, 128) class tokens."""
     with torch.no_grad():
         return torch.cat([vit(part).last_hidden_state[:, 0] for part in pixels.split(250)])

@@ -26,7 +26,8 @@ from pipeline.spaces.diffusion import Diffusion
 from pipeline.toy.reader import load_reader, read
 from pipeline.toy.training import clip, dino
 from pipeline.toy.training.attributes import accuracy
-from pipeline.toy.training.data import held_out, signed
+from pipeline.toy.training.data import TRAIN_ROWS, held_out, signed
+from pipeline.toy.training.loop import spent
 from pipeline.toy.training.measures import probe_auc
 from pipeline.toy.truth import ATTRIBUTES, RATES
 
@@ -171,6 +172,22 @@ def probes(features: NDArray[np.float32], labels: NDArray[np.int8], components: 
     }
 
 
+RUNS_BEHIND = {
+    "toy_sd": ("toy_vae", "toy_clip", "toy_sd"),
+    "toy_sd_v": ("toy_vae", "toy_clip", "toy_sd", "toy_sd_v"),
+    "toy_flow": ("toy_vae", "toy_flow"),
+}
+
+
+def training(name: str, runs: Path) -> dict[str, Any]:
+    """What has gone into a model."""
+    return {
+        "rows": TRAIN_ROWS,
+        "hardware": "two cores of a shared machine, one for each of two runs at a time",
+        "runs": {part: spent(runs, part) for part in RUNS_BEHIND.get(name, (name,))},
+    }
+
+
 MEASURES: dict[str, Callable[[int], dict[str, Any]]] = {
     "toy_reader": toy_reader,
     "toy_clip": toy_clip,
@@ -182,10 +199,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--runs", type=Path, default=Path("runs/toy"))
     chosen = parser.parse_args()
     for name in chosen.names:
         began = time.monotonic()
         figures = MEASURES[name](chosen.rows) if name in MEASURES else diffusion(name, chosen.rows)
+        figures["training"] = training(name, chosen.runs)
         (MODELS / name / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
         shown = {key: value for key, value in figures.items() if not isinstance(value, dict)}
         print(f"{name} ({time.monotonic() - began:.0f} s): {shown}")

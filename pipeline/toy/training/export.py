@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -16,8 +17,7 @@ from diffusers import (
     UNet2DModel,
 )
 from safetensors.torch import save_file
-from torch import nn
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline.toy.training import clip, dino
 from pipeline.toy.training.autoencoder import standardise
@@ -29,7 +29,7 @@ from pipeline.toy.truth import ATTRIBUTES
 _STANDARDISED_ON = 2_000
 
 
-def export(name: str, network: nn.Module, models: Path, runs: Path) -> None:
+def export(name: str, network: Any, models: Path, runs: Path) -> None:
     """Write one trained network to where it belongs."""
     network = network.eval()
     folder = models / name
@@ -39,7 +39,7 @@ def export(name: str, network: nn.Module, models: Path, runs: Path) -> None:
     elif name == "toy_clip":
         _toy_clip(network, models)
     elif name == "toy_dino":
-        network.vit.half().save_pretrained(folder)
+        network.teacher.vit.half().save_pretrained(folder)
         dino.processor().save_pretrained(folder)
     elif name == "toy_reader":
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def export(name: str, network: nn.Module, models: Path, runs: Path) -> None:
         _stable_diffusion(network, models, folder, "v_prediction" if name == "toy_sd_v" else "epsilon")
 
 
-def _toy_clip(network: CLIPModel, models: Path) -> None:
+def _toy_clip(network: Any, models: Path) -> None:
     """toy_clip, and its text tower as toy_sd's text encoder."""
     folder, told = models / "toy_clip", models / "toy_sd"
     network.half().save_pretrained(folder)

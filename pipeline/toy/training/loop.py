@@ -31,9 +31,9 @@ class Task:
 
     name: str
     network: nn.Module
-    loss: Callable[[nn.Module, torch.Generator], Tensor]
+    loss: Callable[[Any, torch.Generator], Tensor]
     """The loss of one batch, drawn with the generator."""
-    measure: Callable[[nn.Module], dict[str, float]]
+    measure: Callable[[Any], dict[str, float]]
     """A few quick figures on held-out faces, of the averaged weights."""
     steps: int
     batch: int
@@ -104,7 +104,7 @@ def train(task: Task, runs: Path, device: torch.device) -> nn.Module:
             )
             reported, since, total = now, step, 0.0
         if now - saved > SAVE_SECONDS or step == task.steps:
-            _save(folder, step, before + now - began, weights, averaged, movers)
+            _save(folder, task.batch, step, before + now - began, weights, averaged, movers)
             saved = now
         if step % max(1, task.steps // task.measures) == 0 and step < task.steps:
             figures = with_weights(network, averaged, task.measure)
@@ -117,12 +117,13 @@ def train(task: Task, runs: Path, device: torch.device) -> nn.Module:
     return network
 
 
-def seconds_spent(runs: Path, name: str) -> float:
-    """How long this model has been trained for, over all calls."""
-    return float(json.loads((runs / name / "state.json").read_text())["seconds"])
+def spent(runs: Path, name: str) -> dict[str, float]:
+    """What has gone into a model, over all calls."""
+    facts = json.loads((runs / name / "state.json").read_text())
+    return {"steps": facts["step"], "batch": facts["batch"], "minutes": round(facts["seconds"] / 60, 1)}
 
 
-def with_weights(network: nn.Module, averaged: dict[str, Tensor], do: Callable[[nn.Module], Any]) -> Any:
+def with_weights(network: nn.Module, averaged: dict[str, Tensor], do: Callable[[Any], Any]) -> Any:
     """Run something on the network with its averaged weights, and put its own back."""
     own = {key: weight.detach().clone() for key, weight in network.named_parameters()}
     network.load_state_dict(averaged, strict=False)
@@ -141,6 +142,7 @@ def _text(figures: dict[str, float]) -> str:
 
 def _save(
     folder: Path,
+    batch: int,
     step: int,
     seconds: float,
     weights: dict[str, nn.Parameter],
@@ -154,10 +156,9 @@ def _save(
         for mover in movers:
             for kind, value in mover.state.get(weight, {}).items():
                 held[f"{kind}/{key}"] = value.contiguous()
-    facts = {"step": str(step), "seconds": str(round(seconds, 1))}
-    save_file({key: value.clone() for key, value in held.items()}, folder / "state.part", metadata=facts)
+    save_file({key: value.clone() for key, value in held.items()}, folder / "state.part")
     (folder / "state.part").rename(folder / "state.safetensors")
-    (folder / "state.json").write_text(json.dumps({"step": step, "seconds": round(seconds, 1)}))
+    (folder / "state.json").write_text(json.dumps({"step": step, "batch": batch, "seconds": round(seconds, 1)}))
 
 
 def _load(
