@@ -20,7 +20,7 @@ from pipeline.publish import folder as publishable
 
 
 def run(cfg: DictConfig) -> None:
-    """Make the folder."""
+    """Make the folder, and upload it where a repository is named."""
     if "://" in cfg.hub.folder:
         raise NoiseZooError(f"{cfg.hub.folder} is not on this machine's disk: give hub.folder=… a local folder.")
     zoo = Zoo(Store(cfg.zoo))
