@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from noisezoo.errors import NoiseZooError
@@ -33,8 +34,9 @@ def decode(data: bytes) -> Image.Image:
                 if image.width * image.height > LARGEST:
                     raise BadImageError(f"{image.width} x {image.height} pixels are more than {LARGEST:,}")
                 # A multi-picture JPEG of a camera is a still with a preview behind it.
-                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                    raise BadImageError(f"an animation or a file of several pages ({image.n_frames} frames)")
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1 and image.format != "MPO":
+                    raise BadImageError(f"an animation or a file of several pages ({frames} frames)")
                 image.load()
                 return to_rgb(ImageOps.exif_transpose(image))
     except BadImageError:
@@ -52,7 +54,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         wide = image.convert("I")
         # A 16-bit file is 16-bit even when it is dark, so the file's mode decides; mode I alone has to be judged by its values.
-        deep = image.mode != "I" or wide.getextrema()[1] > 255
+        deep = image.mode != "I" or bool(np.asarray(wide).max() > 255)
         image = wide.point(lambda value: value * (1 / 256)).convert("L") if deep else wide.convert("L")
     if "A" in image.getbands() or "a" in image.getbands() or image.info.get("transparency") is not None:
         rgba = image.convert("RGBA")

@@ -73,7 +73,6 @@ class Autoencoder(Defaults):
         self.facts = ModelFacts(model=model, revision=revision, licence=licence, task=task, parameters=parameters)
         self.dims: tuple[str, ...] = ("channel", "y", "x")
         self.stated = tuple(shape) if shape is not None else None
-        self._model: Any = None
 
     @property
     def _weights(self) -> tuple[str, ...]:

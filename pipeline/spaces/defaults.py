@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from noisezoo.errors import NoiseZooError, nearest
 
 STORED = ("float16", "float32")
@@ -13,6 +15,7 @@ class Defaults:
 
     dtype = "float16"
     precision = "float32"
+    _model: Any = None
 
     def _set_types(self, dtype: str, precision: str) -> None:
         for key, word, known in (("dtype", dtype, STORED), ("precision", precision, PRECISIONS)):

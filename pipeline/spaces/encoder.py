@@ -61,7 +61,6 @@ class Encoder(Defaults):
         )
         self.dims: tuple[str, ...] = ("token", "feature") if pool == "patches" else ("feature",)
         self.stated = tuple(shape) if shape is not None else None
-        self._model: torch.nn.Module | None = None
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -21,7 +21,9 @@ def _library(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise NoiseZooError(f"This space needs the library {name}: type pip install -e '.[{extra}]'.") from error
+        raise NoiseZooError(
+            f"This space needs the library {name.split('.')[0]}: type pip install -e '.[{extra}]'."
+        ) from error
 
 
 class OpenClipEncoder(Defaults):
@@ -47,7 +49,6 @@ class OpenClipEncoder(Defaults):
         self.facts = ModelFacts(
             model=model, revision=revision, licence=licence, task="embedding", parameters=parameters
         )
-        self._model: Any = None
 
     def present(self) -> bool:
         """Whether the weights are on this machine."""
@@ -59,7 +60,7 @@ class OpenClipEncoder(Defaults):
 
     @cached_property
     def _transform(self) -> Any:
-        library = _library("open_clip", "openclip")
+        library = _library("open_clip.transform", "openclip")
         settings = checkpoints.read_config(self._folder, self.model_name, "open_clip_config.json")
         picture = {
             "size": settings["model_cfg"]["vision_cfg"].get("image_size", 224),

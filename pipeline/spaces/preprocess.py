@@ -90,7 +90,7 @@ def read_recipe(folder: Path) -> Recipe:
     config = _processor_config(folder)
     name = config.get("image_processor_type") or config.get("feature_extractor_type") or _usual_processor(folder)
     name = name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
-    known = get_image_processor_class_from_name(STAND_INS.get(name, name) + "Pil")
+    known: Any = get_image_processor_class_from_name(STAND_INS.get(name, name) + "Pil")
     convnext = name == "ConvNextImageProcessor"
     if not (isinstance(known, type) and issubclass(known, PilBackend)) or not (
         convnext or _is_plain(known, PilBackend)
