@@ -27,7 +27,7 @@ class Bar:
         value = figures.get(self.figure)
         if value is None:
             return None
-        asked = [f"≥ {self.least:g}"] * (self.least is not None) + [f"≤ {self.most:g}"] * (self.most is not None)
+        asked = [f"{sign} {bar:g}" for sign, bar in (("≥", self.least), ("≤", self.most)) if bar is not None]
         met = (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
         verdict = "" if not asked else "yes" if met else "**no**"
         return f"| {self.words} | {value:.4g} | {' and '.join(asked)} | {verdict} |"
