@@ -37,13 +37,15 @@ from pipeline import rowtable, shards
 from pipeline.shards import Record
 from pipeline.sources.base import Index, Source, places_of
 from pipeline.sources.check import NotAnImageError, check
-from pipeline.sources.places import Place, Reader, UnreadableError, stamps
+from pipeline.sources.places import Reader, UnreadableError, stamps
 from pipeline.sources.selection import Selection
 
 PLAN, DONE, ROWS, STAMPS, DIGESTS = "plan.json", "ingest.json", "rows.parquet", "stamps.npy", "digests.npy"
 FORMAT = 1
 _TICK = 64
 """Rows between two reports of a worker."""
+_BLOCK = 10_000
+"""Rows whose files are looked at before the next ones are listed."""
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
@@ -331,9 +333,9 @@ def _run_in_processes(
 
 def _begin(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.ndarray, source: Source) -> None:
     store.write(ROWS, rowtable.to_bytes(index, numbers))
-    places = places_of(source, [int(n) for n in numbers])
-    if places is not None:
-        store.write(STAMPS, _npy(stamps(places)))
+    found = _stamps(source, numbers)
+    if found is not None:
+        store.write(STAMPS, _npy(found))
     store.write(PLAN, _json(plan))
 
 
@@ -410,18 +412,18 @@ def _compare(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.nd
     if before["digest"] != plan["digest"] or not np.array_equal(old_numbers, numbers):
         raise _changed(store, *_rows_changed(old, old_numbers, index, numbers))
     finished = store.exists(DONE)
-    touched = _touched(store, source, numbers)
+    touched, now = _touched(store, source, numbers)
     different: list[int] = []
-    redo: set[int] = set()
-    records: dict[int, Record | None] = {}
+    mended: set[int] = set()
+    record: Record | None = None
     with Reader() as reader:
-        for position, place in touched.items():
+        for position in touched:
             shard, i = divmod(position, plan["shard_rows"])
-            if shard not in records:
-                records = {shard: shards.read_record(store, shard)}
-            record = records[shard]
+            if record is None or record.shard != shard:
+                record = shards.read_record(store, shard)
             if record is None:
                 continue  # not yet ingested: whatever is there now is what will be
+            (place,) = places_of(source, [int(numbers[position])]) or []
             try:
                 digest = hashlib.sha256(reader.fetch(place)).hexdigest()
             except UnreadableError:
@@ -431,15 +433,13 @@ def _compare(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.nd
             if record.sha256[i] or finished:
                 different.append(position)
             else:
-                redo.add(shard)
+                mended.add(shard)
     if different:
         raise _changed(store, 0, 0, len(different), [index.keys[p] for p in different])
-    for shard in redo:
+    for shard in mended:
         store.remove(shards.record_name(shard))
-    if touched:
-        places = places_of(source, [int(n) for n in numbers])
-        assert places is not None
-        store.write(STAMPS, _npy(stamps(places)))
+    if touched and now is not None:
+        store.write(STAMPS, _npy(now))
 
 
 def _rows_changed(
@@ -469,13 +469,24 @@ def _changed(store: Store, added: int, missing: int, different: int, keys: Seque
     )
 
 
-def _touched(store: Store, source: Source, numbers: np.ndarray) -> dict[int, Place]:
-    """Position to place of those rows whose files bear another size or time than at the beginning."""
-    places = places_of(source, [int(n) for n in numbers])
-    if places is None or not store.exists(STAMPS):
-        return {}
+def _touched(store: Store, source: Source, numbers: np.ndarray) -> tuple[list[int], np.ndarray | None]:
+    """Positions of the rows whose files bear another size or time than at the beginning; and the present stamps."""
+    now = _stamps(source, numbers)
+    if now is None or not store.exists(STAMPS):
+        return [], now
     before = np.load(io.BytesIO(store.read(STAMPS)), allow_pickle=False)
-    return {int(p): places[p] for p in np.flatnonzero((before != stamps(places)).any(axis=1))}
+    return np.flatnonzero((before != now).any(axis=1)).tolist(), now
+
+
+def _stamps(source: Source, numbers: np.ndarray) -> np.ndarray | None:
+    """(n, 2) int64, see `places.stamps`; None for a source whose images do not lie on this disk."""
+    parts = []
+    for at in range(0, len(numbers), _BLOCK):
+        places = places_of(source, [int(n) for n in numbers[at : at + _BLOCK]])
+        if places is None:
+            return None
+        parts.append(stamps(places))
+    return np.concatenate(parts)
 
 
 def _told(value: Any) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.sources.base import Index
 
@@ -16,7 +15,10 @@ _META = b"noisezoo"
 
 def to_bytes(index: Index, numbers: np.ndarray) -> bytes:
     """A table of the rows `index` whose numbers in the source are `numbers` `(rows,)`; the same bytes for the same rows."""
-    columns: dict[str, pa.Array] = {"key": pa.array(index.keys, pa.string()), "number": pa.array(numbers, pa.int64())}
+    import pyarrow as pa  # here, because ingest's workers do without: 35 MB each
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {"key": pa.array(index.keys, pa.string()), "number": pa.array(numbers, pa.int64())}
     split = index.split if len(index.split) else np.full(len(index), -1, np.int8)
     columns["split"] = pa.array(split, pa.int8())
     for j, attribute in enumerate(index.attributes):
@@ -40,6 +42,8 @@ def to_bytes(index: Index, numbers: np.ndarray) -> bytes:
 
 def from_bytes(data: bytes) -> tuple[Index, np.ndarray]:
     """The rows and their numbers in the source, as they were written."""
+    import pyarrow.parquet as pq
+
     table = pq.read_table(io.BytesIO(data))
     meta = json.loads(table.schema.metadata[_META])
     columns = [table.column(f"labels/{attribute}").to_numpy() for attribute in meta["attributes"]]

@@ -110,6 +110,8 @@ def writing(store: Store, shard: int) -> Iterator[TarWriter]:
     try:
         with open(part, "wb", buffering=1 << 20) as file:
             yield TarWriter(file)
+            file.flush()
+            os.fsync(file.fileno())  # the record must not outlive its tar in a power cut
         os.replace(part, path)
     except OSError as e:
         raise NoiseZooError(

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
 from noisezoo.errors import NoiseZooError
 
 _AGAIN = "download it again"
+_BLOCK = 10_000
+"""Lines parsed at once."""
 
 
 @dataclass(frozen=True)
@@ -24,45 +28,55 @@ class Numbers:
     columns: list[str]
     """Empty where the file has no header."""
     values: np.ndarray
-    """(rows, columns) int64."""
+    """(rows, columns) int32."""
 
 
 def read_numbers(path: str) -> Numbers:
     """The table at `path`; one sentence naming it where it is not whole."""
     with open(path, "rb") as file:
-        data = file.read()
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
+        head = file.read(1024)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
         raise NoiseZooError(
             f"{path} is a web page, not a table, which is what a file host sends when its limit is reached: {_AGAIN}."
         )
     try:
-        text = data.decode("utf-8-sig")
+        with open(path, encoding="utf-8-sig") as text:
+            return _read(path, (line for line in text if not line.isspace()))
     except UnicodeDecodeError as e:
         raise NoiseZooError(f"{path} is not a text file: {_AGAIN}.") from e
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise NoiseZooError(f"{path} is empty: {_AGAIN}.")
+
+
+def _read(path: str, lines: Iterator[str]) -> Numbers:
     comma = path.endswith(".csv")
+    first = next(lines, "")
     count: int | None = None
     columns: list[str] = []
     if comma:
-        columns = lines.pop(0).split(",")[1:]
-    elif lines[0].strip().isdigit():
-        count = int(lines.pop(0))
-        columns = lines.pop(0).split() if lines else []
-    if count is not None and count != len(lines):
+        columns = [word.strip() for word in first.split(",")[1:]]
+    elif first.strip().isdigit():
+        count = int(first)
+        columns = next(lines, "").split()
+    else:
+        lines = chain([first] if first else [], lines)
+    names: list[str] = []
+    blocks: list[np.ndarray] = []
+    width = len(columns)
+    # In blocks, because the words of all lines together would take ten times the memory of their numbers.
+    for block in iter(lambda: list(islice(lines, _BLOCK)), []):
+        pairs = [line.split("," if comma else None, 1) for line in block]
+        width = width or len(pairs[0][-1].split())
+        values = _numbers(" ".join(pair[1] for pair in pairs if len(pair) == 2).replace(",", " "))
+        if values is None or values.size != len(pairs) * width:
+            raise NoiseZooError(_bad_line(path, pairs, width, len(names)))
+        names += [pair[0] for pair in pairs]
+        blocks.append(values.reshape(-1, width).astype(np.int32))
+    if count is not None and count != len(names):
         raise NoiseZooError(
-            f"{path} says that it has {count:,} rows but holds {len(lines):,}: the download was cut short, {_AGAIN}."
+            f"{path} says that it has {count:,} rows but holds {len(names):,}: the download was cut short, {_AGAIN}."
         )
-    if not lines:
+    if not names:
         raise NoiseZooError(f"{path} has no rows: {_AGAIN}.")
-    pairs = [(line.split(",", 1) if comma else line.split(None, 1)) for line in lines]
-    width = len(columns) or len(pairs[0][-1].split())
-    rest = " ".join(pair[1] for pair in pairs if len(pair) == 2)
-    values = _numbers(rest.replace(",", " ") if comma else rest)
-    if values is None or values.size != len(lines) * width:
-        raise NoiseZooError(_bad_line(path, pairs, width))
-    return Numbers([pair[0] for pair in pairs], [c.strip() for c in columns], values.reshape(len(lines), width))
+    return Numbers(names, columns, np.concatenate(blocks))
 
 
 def match(table: Numbers, path: str, names: list[str], other: str) -> np.ndarray:
@@ -87,9 +101,9 @@ def _numbers(text: str) -> np.ndarray | None:
             return None
 
 
-def _bad_line(path: str, pairs: list[list[str]], width: int) -> str:
+def _bad_line(path: str, pairs: list[list[str]], width: int, before: int) -> str:
     for i, pair in enumerate(pairs):
         words = pair[1].replace(",", " ").split() if len(pair) == 2 else []
         if len(words) != width or not all(word.lstrip("+-").isdigit() for word in words):
-            return f"{path} is damaged at row {i + 1:,} ('{pair[0][:40]}'), where {width} whole numbers should stand: {_AGAIN}."
+            return f"{path} is damaged at row {before + i + 1:,} ('{pair[0][:40]}'), where {width} whole numbers should stand: {_AGAIN}."
     return f"{path} is damaged: {_AGAIN}."

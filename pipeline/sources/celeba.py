@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,7 @@ from noisezoo.errors import NoiseZooError
 from pipeline.sources.annotations import match, read_numbers
 from pipeline.sources.archives import zip_members
 from pipeline.sources.base import Index, Picture, pictures
-from pipeline.sources.hub import Rows
-from pipeline.sources.places import Place
+from pipeline.sources.places import FolderPlaces, Place
 
 SPLITS = ("train", "validation", "test")
 ATTRIBUTES = (
@@ -65,7 +65,9 @@ class CelebA:
     def __init__(self, root: str, revision: str | None = None) -> None:
         self.root = root if root.startswith("hf://") else os.path.abspath(os.path.expanduser(root))
         self.revision = revision
-        self._images: list[Place] | Rows | None = None
+        self._places: Sequence[Place] | None = None
+        self._hub: Any = None
+        """The rows of the Parquet form, `hub.Rows`, which takes an import of `datasets`."""
 
     def index(self) -> Index:
         if self.root.startswith("hf://"):
@@ -80,16 +82,16 @@ class CelebA:
         return self._from_files(locate(self.root, names))
 
     def read(self, rows: Sequence[int]) -> Iterator[Picture]:
-        if self._images is None:
-            self.index()
-        if isinstance(self._images, Rows):
-            return self._images.read(rows)
-        return pictures(rows, self.places(rows) or [])
+        places = self.places(rows)
+        if places is not None:
+            return pictures(rows, places)
+        found: Iterator[Picture] = self._hub.read(rows)
+        return found
 
     def places(self, rows: Sequence[int]) -> list[Place] | None:
-        if self._images is None:
+        if self._places is None and self._hub is None:
             self.index()
-        return None if not isinstance(self._images, list) else [self._images[r] for r in rows]
+        return None if self._places is None else [self._places[r] for r in rows]
 
     def _from_files(self, files: Files) -> Index:
         table = read_numbers(files.attributes)
@@ -114,10 +116,12 @@ class CelebA:
         if files.landmarks is not None:
             points = match(read_numbers(files.landmarks), files.landmarks, keys, files.attributes)
             extra["landmarks"] = points.astype(np.int16).reshape(len(keys), 5, 2)
-        self._images = _places(files, keys)
+        self._places = _places(files, keys)
         return _index(keys, labels, part.astype(np.int8), extra)
 
     def _from_hub(self, path: str) -> Index:
+        from pipeline.sources.hub import Rows
+
         rows = Rows(path, image="image", revision=self.revision, splits=SPLITS)
         wanted = [name for name in ("identity", "landmarks") if name in rows.features]
         if "attributes" not in rows.features:
@@ -138,7 +142,7 @@ class CelebA:
             extra["landmarks"] = (
                 np.asarray(table.column("landmarks").combine_chunks().flatten()).astype(np.int16).reshape(count, 5, 2)
             )
-        self._images = rows
+        self._hub = rows
         # The hub's copy has no file names, but its splits are CelebA's own runs of them, in order.
         return _index([f"{i + 1:06d}.jpg" for i in range(count)], (labels > 0).astype(np.int8), rows.split, extra)
 
@@ -217,12 +221,12 @@ def _parquet(root: str) -> bool:
     return any(name.endswith(".parquet") for name in _survey(root, depth=2))
 
 
-def _places(files: Files, keys: Sequence[str]) -> list[Place]:
+def _places(files: Files, keys: Sequence[str]) -> Sequence[Place]:
     """Where each row's image lies; the unpacked folder is preferred, as Kaggle nests it too."""
     probes = {keys[0], keys[len(keys) // 2], keys[-1]}
     for folder in (files.folder, os.path.join(files.folder, _IMAGES)) if files.folder else ():
         if any(os.path.lexists(os.path.join(folder, key)) for key in probes):
-            return [Place(os.path.join(folder, key), within=folder) for key in keys]
+            return FolderPlaces(folder, tuple(keys))
     if files.archive is not None:
         held = {
             os.path.basename(m.name): m.place for m in zip_members(files.archive) if not m.name.startswith("__MACOSX")

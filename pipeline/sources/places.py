@@ -10,9 +10,9 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, overload
 
 import numpy as np
 
@@ -40,6 +40,26 @@ class Place:
     """The folder that `path` must not leave, by link or otherwise; empty where `path` is an archive that the user named."""
     fault: str = ""
     """A reason, known from the table alone, not to read at all."""
+
+
+class FolderPlaces(Sequence[Place]):
+    """The places of many files in one folder, made when they are asked for: only their names are kept."""
+
+    def __init__(self, folder: str, names: tuple[str, ...]) -> None:
+        self.folder = folder
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, i: int) -> Place: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Place]: ...
+    def __getitem__(self, i: int | slice) -> Place | list[Place]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        return Place(os.path.join(self.folder, self.names[i]), within=self.folder)
 
 
 class UnreadableError(Exception):
