@@ -90,7 +90,7 @@ def read_recipe(folder: Path) -> Recipe:
     config = _processor_config(folder)
     name = config.get("image_processor_type") or config.get("feature_extractor_type") or _usual_processor(folder)
     name = name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
-    known: Any = get_image_processor_class_from_name(STAND_INS.get(name, name) + "Pil")
+    known = get_image_processor_class_from_name(STAND_INS.get(name, name) + "Pil")
     convnext = name == "ConvNextImageProcessor"
     if not (isinstance(known, type) and issubclass(known, PilBackend)) or not (
         convnext or _is_plain(known, PilBackend)
@@ -100,7 +100,8 @@ def read_recipe(folder: Path) -> Recipe:
         )
     if name in STAND_INS:
         config = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], **config}
-    return _recipe(known.from_dict(config), convnext, folder)
+    processor: Any = known
+    return _recipe(processor.from_dict(config), convnext, folder)
 
 
 def _processor_config(folder: Path) -> dict[str, Any]:
