@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import noisezoo as library
+from pipeline.sources.toy import Toy
 from tests.kit.builds import CONF, ROOT, build_words, command, noisezoo, shard_digests
-
 
 SECONDS: dict[Path, float] = {}
 """How long the undisturbed build took here and now, start-up included."""
@@ -102,8 +102,8 @@ def test_a_flipped_byte_is_found_and_only_that_unit_is_redone(tmp_path: Path) ->
 def test_a_broken_image_keeps_its_row_and_its_reason(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    for picture in __import__("pipeline.sources.toy", fromlist=["Toy"]).Toy(size=5).read(range(5)):
-        (photos / f"{picture.row}.png").write_bytes(picture.data)
+    for picture in Toy(size=5).read(range(5)):
+        (photos / f"{picture.row}.png").write_bytes(picture.data or b"")
     (photos / "3.png").write_bytes((photos / "3.png").read_bytes()[:200])
     words = ["dataset=folder", f"dataset.root={photos}", "ingest.max_broken_share=0.5"]
     done = noisezoo("build", "--config-dir", str(CONF), "spaces=[thumbnail]", f"dir={tmp_path / 'z'}", *words)
