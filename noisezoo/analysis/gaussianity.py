@@ -6,7 +6,9 @@ space is accepted 95 % of the time. 250 values cannot reveal a small departure, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ from noisezoo.errors import NoiseZooError
 
 PROJECTIONS, SAMPLE, SEED = 5000, 250, 42
 DIRECTION_BYTES = 512 * 2**20
+GROUP = 64  # directions that one thread draws from one seed, and projects, at a time
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,26 @@ def fresh_subspaces(
         )
     draws = _draws(len(numbers), subspaces, sample, seed)
     out = np.empty((subspaces, sample, dims), np.float32)
-    for part, directions in _directions(width(X), subspaces, dims, seed):
-        mine, here = draws[part], out[part]
-        for positions, block in numbered_blocks(X, numbers, block_rows):
-            starts = np.sum(mine < positions.start, axis=1)
-            stops = np.sum(mine < positions.stop, axis=1)
-            for i in np.flatnonzero(stops > starts).tolist():
-                hit = slice(starts[i], stops[i])
-                here[i, hit] = block[mine[i, hit] - positions.start] @ directions[i].T
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part, directions in _directions(width(X), subspaces, dims, seed, pool):
+            mine, here = draws[part], out[part]
+            groups = [slice(start, start + GROUP) for start in range(0, len(mine), GROUP)]
+            for positions, block in numbered_blocks(X, numbers, block_rows):
+                tasks = [(block, positions.start, directions[group], mine[group], here[group]) for group in groups]
+                list(pool.map(lambda task: _project_drawn(*task), tasks))
     return out
+
+
+def _project_drawn(block: Floats, first: int, directions: Floats, draws: Ints, out: Floats) -> None:
+    """Fill `out` `(m, sample, dims)` where the rows drawn lie in this block.
+
+    Row by row: gathering the drawn rows first would write and read them once more, and memory is what this waits for.
+    """
+    starts, stops = (draws < first).sum(axis=1).tolist(), (draws < first + len(block)).sum(axis=1).tolist()
+    for vectors, numbers, line, start, stop in zip(directions, draws, out, starts, stops, strict=True):
+        project = vectors.dot if len(vectors) > 1 else vectors[0].dot
+        for place, row in zip(range(start, stop), (numbers[start:stop] - first).tolist(), strict=True):
+            line[place] = project(block[row])
 
 
 def _draws(total: int, projections: int, sample: int, seed: int) -> Ints:
@@ -91,14 +105,19 @@ def _draws(total: int, projections: int, sample: int, seed: int) -> Ints:
     return np.stack([np.sort(rng.choice(total, sample, replace=False, shuffle=False)) for _ in range(projections)])
 
 
-def _directions(d: int, groups: int, dims: int, seed: int) -> Iterator[tuple[slice, Floats]]:
-    """Unit directions in parts that fit in memory, the same whatever the parts: yields (slice of groups, `(n, dims, d)` float32)."""
-    rng = np.random.default_rng([seed, 1])
-    step = max(1, DIRECTION_BYTES // (4 * d * dims))
-    for start in range(0, groups, step):
-        part = slice(start, min(start + step, groups))
-        directions = rng.standard_normal((part.stop - start, dims, d), np.float32)
-        directions /= np.sqrt(np.einsum("ijk,ijk->ij", directions, directions))[..., None]
+def _directions(d: int, count: int, dims: int, seed: int, pool: Executor) -> Iterator[tuple[slice, Floats]]:
+    """Unit directions in parts that fit in memory, the same whatever the parts: yields (slice of count, `(n, dims, d)` float32)."""
+
+    def fill(group: Floats, number: int) -> None:
+        np.random.default_rng([seed, 1, number]).standard_normal(out=group, dtype=np.float32)
+        group /= np.sqrt(np.einsum("ijk,ijk->ij", group, group))[..., None]
+
+    step = max(1, DIRECTION_BYTES // (4 * d * dims * GROUP)) * GROUP
+    for start in range(0, count, step):
+        part = slice(start, min(start + step, count))
+        directions = np.empty((part.stop - start, dims, d), np.float32)
+        groups = range(0, len(directions), GROUP)
+        list(pool.map(fill, [directions[at : at + GROUP] for at in groups], [(start + at) // GROUP for at in groups]))
         yield part, directions
 
 
@@ -108,9 +127,10 @@ def project_all(
     """Every row on every direction: `(projections, rows)`."""
     numbers = row_numbers(X, rows)
     out = np.empty((projections, len(numbers)), np.float32)
-    for part, directions in _directions(width(X), projections, 1, seed):
-        for positions, block in numbered_blocks(X, numbers, block_rows):
-            out[part, positions] = directions[:, 0] @ block.T
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part, directions in _directions(width(X), projections, 1, seed, pool):
+            for positions, block in numbered_blocks(X, numbers, block_rows):
+                out[part, positions] = directions[:, 0] @ block.T
     return out
 
 

@@ -54,9 +54,9 @@ def test_projections_do_not_depend_on_blocks_and_are_what_they_say(gaussian: np.
 
 
 def test_directions_do_not_depend_on_memory(gaussian: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = fresh_projections(gaussian, projections=50, sample=64)
+    whole = fresh_projections(gaussian, projections=150, sample=64)
     monkeypatch.setattr("noisezoo.analysis.gaussianity.DIRECTION_BYTES", 4 * 64 * 7)
-    np.testing.assert_allclose(fresh_projections(gaussian, projections=50, sample=64), whole, atol=1e-5)
+    np.testing.assert_allclose(fresh_projections(gaussian, projections=150, sample=64), whole, atol=1e-5)
 
 
 def test_more_rows_reveal_what_few_hide() -> None:
