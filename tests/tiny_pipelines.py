@@ -156,11 +156,12 @@ def _edm(work: Path) -> diffusers.DiffusionPipeline:
     return _sdxl_parts(work, scheduler, latents_mean=[0.1, -0.2, 0.0, 0.3], latents_std=[1.1, 0.9, 1.0, 1.2])
 
 
-def _ddpm(work: Path) -> diffusers.DiffusionPipeline:
-    unet = diffusers.UNet2DModel(
-        sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=8,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
+def _ddpm(work: Path, **more: Any) -> diffusers.DiffusionPipeline:
+    settings: dict[str, Any] = {
+        "sample_size": 16, "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8, "attention_head_dim": 8,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }  # fmt: skip
+    unet = diffusers.UNet2DModel(**(settings | more))
     scheduler = diffusers.DDPMScheduler(
         beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True, variance_type="fixed_small"
     )
@@ -170,6 +171,12 @@ def _ddpm(work: Path) -> diffusers.DiffusionPipeline:
 def _flow(work: Path) -> diffusers.DiffusionPipeline:
     """A pixel model trained by flow matching: a plain UNet and a flow scheduler."""
     pipeline = _ddpm(work)
+    return diffusers.DDPMPipeline(unet=pipeline.unet, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0))
+
+
+def _latent_flow(work: Path) -> diffusers.DiffusionPipeline:
+    """The same in the latents of an autoencoder, which `_as_on_the_hub` adds: diffusers has no pipeline of just these parts."""
+    pipeline = _ddpm(work, in_channels=4, out_channels=4, sample_size=SIZE // 8)
     return diffusers.DDPMPipeline(unet=pipeline.unet, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0))
 
 
@@ -234,7 +241,7 @@ def _flux(work: Path) -> diffusers.DiffusionPipeline:
 
 
 MAKERS: dict[str, Callable[[Path], diffusers.DiffusionPipeline]] = {
-    "sd15": _sd15, "sd21": _sd21, "sd21_768": _sd21_768, "lcmv7": _lcmv7, "sdxl": _sdxl, "edm": _edm, "ddpm": _ddpm, "flow": _flow, "dit": _dit,
+    "sd15": _sd15, "sd21": _sd21, "sd21_768": _sd21_768, "lcmv7": _lcmv7, "sdxl": _sdxl, "edm": _edm, "ddpm": _ddpm, "flow": _flow, "latent_flow": _latent_flow, "dit": _dit,
     "pixart": _pixart, "sd3": _sd3, "flux": _flux,
 }  # fmt: skip
 NAMES = tuple(MAKERS)
@@ -242,9 +249,8 @@ NAMES = tuple(MAKERS)
 
 def _as_on_the_hub(name: str, folder: Path, work: Path) -> None:
     """Undo what today's `save_pretrained` does differently from the checkpoints that people have."""
-    for tokenizer in work.glob(
-        "tokenizer*"
-    ):  # the slow tokenizers' files; only the T5 of SD3 and FLUX comes with a tokenizer.json
+    for tokenizer in work.glob("tokenizer*"):
+        # The files that slow tokenizers read; only the T5 of SD3 and of FLUX comes with a tokenizer.json.
         if not (name in ("sd3", "flux") and (tokenizer / "spiece.model").exists()):
             shutil.rmtree(folder / tokenizer.name)
             shutil.copytree(tokenizer, folder / tokenizer.name)
@@ -253,6 +259,11 @@ def _as_on_the_hub(name: str, folder: Path, work: Path) -> None:
             for file in (folder / part).iterdir():
                 file.rename(folder / file.name)
             (folder / part).rmdir()
+    if name == "latent_flow":
+        _vae().save_pretrained(folder / "vae")
+        index = json.loads((folder / "model_index.json").read_text())
+        index |= {"_class_name": "DiffusionPipeline", "vae": ["diffusers", "AutoencoderKL"]}
+        (folder / "model_index.json").write_text(json.dumps(index))
     if name in ("dit", "pixart"):  # saved before the transformer classes were split
         file = folder / "transformer" / "config.json"
         old = json.loads(file.read_text()) | {"_class_name": "Transformer2DModel", "_diffusers_version": "0.12.0"}

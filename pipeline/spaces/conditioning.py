@@ -98,8 +98,11 @@ def _write(file: Path, embedding: Mapping[str, Tensor]) -> None:
 
 def _encode(root: Path, model_class: str, prompt: Prompt) -> dict[str, Tensor | None]:
     import diffusers
+    import transformers
 
     check(model_class)
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # a build shows its own
     index = json.loads((root / "model_index.json").read_text())
     parts = {name: part for name, part in index.items() if isinstance(part, list)}
     given: dict[str, Any] = {name: None for name in parts if not name.startswith("tokenizer")}

@@ -18,17 +18,17 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from noisezoo.errors import NoiseZooError, nearest
+from noisezoo.errors import NoiseZooError
 from pipeline import inversion
 from pipeline.config import plain
 from pipeline.inversion import Denoiser
 from pipeline.spaces import autoencoder, checkpoints, conditioning, networks
 from pipeline.spaces.base import ModelFacts
 from pipeline.spaces.conditioning import Prompt
+from pipeline.spaces.defaults import Defaults
 from pipeline.spaces.networks import Conditions
 from pipeline.spaces.preprocess import square
 
-PRECISIONS = ("float16", "bfloat16", "float32")
 PIXELS_AT_ONCE = 8 * 512 * 512
 """An autoencoder's activations are far larger than the network's, so it takes a batch in parts of about so many pixels."""
 MODEL_PATTERNS = (
@@ -182,7 +182,7 @@ class Checkpoint:
         return module.eval().requires_grad_(False)
 
 
-class Diffusion:
+class Diffusion(Defaults):
     """The noise behind an image, by running a diffusion model's sampler backwards.
 
     model, revision     a folder, or a hub name at a pinned commit
@@ -220,8 +220,7 @@ class Diffusion:
         compile: bool | None = None,
         limit: int = 64,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise NoiseZooError(f"precision '{precision}' is unknown: {nearest(precision, PRECISIONS)}")
+        self._set_types(dtype, precision)
         self.inverter = plain(inverter)
         inversion.check(**self.inverter)
         self.facts = ModelFacts(model=model, revision=revision, licence=licence, task="noise", parameters=parameters)
@@ -230,12 +229,13 @@ class Diffusion:
         self.overrides = plain(scheduler or {})
         self.capture = tuple(float(level) for level in capture)
         self.random_weights = random_weights
-        self.precision, self.dtype, self.limit, self.compile = precision, dtype, limit, compile
+        self.limit, self.compile = limit, compile
         self._size = size
         self._stated = tuple(shape) if shape is not None else None
         self.denoiser: Denoiser | None = None
         """The loaded network along its path."""
         self._vae: Any = None
+        self._device = torch.device("cpu")
 
     # -- what can be known without weights
 
@@ -300,6 +300,7 @@ class Diffusion:
     def load(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the network and the autoencoder to the device; text encoders never go there."""
         self.unload()
+        self._device = device
         model, revision = self.facts.model, self.facts.revision
         self._fit(self._configuration)
         embedding = self._embedding()
@@ -338,7 +339,8 @@ class Diffusion:
     @torch.inference_mode()
     def generate(self, latents: Tensor) -> Tensor:
         """Noise `(n, *shape)` to images `(n, 3, size, size)` in [0, 1], by the sampler that was run backwards."""
-        states = inversion.generate(self._model(), latents.float(), self.inverter["name"], self.inverter["steps"])
+        model, noise = self._model(), latents.to(self._device).float()
+        states = inversion.generate(model, noise, self.inverter["name"], self.inverter["steps"])
         return self.decode(inversion.last(states))
 
     @torch.inference_mode()
@@ -348,16 +350,14 @@ class Diffusion:
 
     def images(self, batch: Tensor) -> Tensor:
         """Prepared images in [0, 1]."""
-        return batch.float() / 255
+        return batch.to(self._device).float() / 255
 
     def encode(self, batch: Tensor) -> Tensor:
         """Prepared images to x0 `(n, *shape)` in fp32, the clean end of the path."""
-        signed = batch.float() / 127.5 - 1
-        return (
-            signed
-            if self._vae is None
-            else torch.cat([autoencoder.encode(self._vae, part).float() for part in self._parts(signed)])
-        )
+        signed = batch.to(self._device, non_blocking=True).float() / 127.5 - 1
+        if self._vae is None:
+            return signed
+        return torch.cat([autoencoder.encode(self._vae, part).float() for part in self._parts(signed)])
 
     def decode(self, x0: Tensor) -> Tensor:
         """x0 to images in [0, 1]."""

@@ -48,8 +48,8 @@ def wrap(module: Any, conditions: Conditions) -> Network:
     negative, scale = side(negative=True), conditions.guidance
 
     def guided(x: Tensor, time: Tensor) -> Tensor:
-        away = negative(x, time)
-        return away + scale * (plain(x, time) - away)
+        away = negative(x, time).float()
+        return away + scale * (plain(x, time).float() - away)
 
     return guided
 

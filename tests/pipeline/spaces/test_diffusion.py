@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline import inversion
 from pipeline.spaces import checkpoints, conditioning
 from pipeline.spaces.base import Generates
 from pipeline.spaces.diffusion import Diffusion
+from tests.tiny_hub import COMMIT, TinyHub, tiny_hub
 from tests.tiny_pipelines import NAMES, SIZE, tiny_pipeline
 
 CPU = torch.device("cpu")
@@ -342,6 +344,48 @@ def test_a_newcomers_checkpoint_becomes_a_space_with_one_short_file(tmp_path: Pa
     assert latents.shape == (2, 4, 8, 8)
     assert latents.isfinite().all()
     json.dumps(space.describe())
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyHub]:
+    from huggingface_hub import constants
+
+    with tiny_hub() as served:
+        template = served.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", served.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield served
+
+
+def test_only_what_is_used_comes_from_the_hub_and_text_encoders_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: TinyHub
+) -> None:
+    hub.add("someone/sd", tiny_pipeline("sd15"))
+    weights = hub.models["someone/sd"]["unet/diffusion_pytorch_model.safetensors"]
+    unused = (
+        "all-in-one.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "safety_checker/model.safetensors",
+    )
+    for path in (*unused, "unet/diffusion_pytorch_model.bin", "vae_older/diffusion_pytorch_model.safetensors"):
+        hub.models["someone/sd"][path] = weights
+
+    def build(cache: str) -> set[str]:
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / cache))
+        hub.sent.clear()
+        space = Diffusion("someone/sd", {"name": "ddim", "steps": 2}, revision=COMMIT)
+        assert space.describe()["revision"] == COMMIT
+        space.load(CPU, torch.float32)
+        return {path for path, _ in hub.sent if path.endswith("safetensors")}
+
+    parts = {f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae")}
+    assert build("one") == {*parts, "text_encoder/model.safetensors"}
+    assert build("one") == set()
+    assert build("two") == parts
 
 
 # -- bad input, each refused in one sentence before any work
