@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class Selection:
     split: str | None = None
     rows: str | None = None
     """`1000:2000`, `1000:` or `:2000`, as in Python, over the source's row numbers."""
-    where: Mapping[str, int] = field(default_factory=dict)
+    where: Mapping[str, int] | None = None
     """Attribute to the value that it must have: `{"Male": 1, "Eyeglasses": 0}`."""
     limit: int | None = None
 
@@ -37,7 +37,7 @@ class Selection:
             first, past = self.span(len(index))
             keep[:first] = False
             keep[past:] = False
-        for attribute, value in self.where.items():
+        for attribute, value in (self.where or {}).items():
             if attribute not in index.attributes:
                 raise NoiseZooError(
                     f"This source has no attribute '{attribute}' to select by: {nearest(attribute, index.attributes)}"
