@@ -33,10 +33,10 @@ INTERRUPTED = 130
 def run(command: str, argv: list[str], purpose: str) -> int:
     """Run a command with Hydra's flags and overrides; the exit status. `purpose` is what its help says first."""
     config.register()
-    if command == "spaces":
+    if command in ("space", "spaces"):
         from pipeline import listing
 
-        return listing.run(argv)
+        return listing.run(command, argv)
     flags, overrides = divide(argv)
     if "--help" in flags or "-h" in flags:
         print(help_text(command, purpose))
@@ -74,11 +74,17 @@ def run(command: str, argv: list[str], purpose: str) -> int:
 
 
 def fill_spaces(cfg: DictConfig) -> None:
-    """Compose the spaces that are not in the configuration yet: in a sweep over `spaces` they are known only now."""
+    """Compose the spaces that are not in the configuration yet: those that other packages register, and in a sweep all of them."""
+    from pipeline.spaces.catalogue import (  # brings torch: not before the words are right
+        entry_point_config,
+        space_entry_points,
+    )
+
     for name in cfg.spaces:
         if name not in cfg.space:
             OmegaConf.set_struct(cfg, False)
-            cfg.space[name] = compose(f"space/{name}").space
+            registered = name in space_entry_points()
+            cfg.space[name] = entry_point_config(name) if registered else compose(f"space/{name}").space
 
 
 def help_text(command: str, purpose: str) -> str:

@@ -1,4 +1,4 @@
-"""`noisezoo spaces`: a table of what can be built, and `noisezoo spaces check NAME`: whether a space keeps its promises."""
+"""`noisezoo spaces`: a table of what can be built, and `noisezoo space check NAME`: whether a space keeps its promises."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipeline.spaces.catalogue import Listing, listings, make_space
 from pipeline.spaces.check import check
 
 
-def run(argv: list[str]) -> int:
+def run(command: str, argv: list[str]) -> int:
     """List all spaces, or check one; `--config-dir DIR` adds the spaces of DIR/space/."""
     flags, rest = divide(argv)
     own = config_folder(flags)
     folders = (CONF, own) if own else (CONF,)
-    if not rest:
+    if command == "spaces" and not rest:
         print(table(list(listings(folders))))
         return 0
-    if rest[0] != "check" or len(rest) != 2:
-        raise NoiseZooError(
-            f"Cannot read 'spaces {' '.join(rest)}': type `noisezoo spaces` or `noisezoo spaces check NAME`."
-        )
-    return check_one(rest[1], folders)
+    if command == "space" and len(rest) == 2 and rest[0] == "check":
+        return check_one(rest[1], folders)
+    raise NoiseZooError(
+        f"Cannot read '{' '.join([command, *rest])}': type `noisezoo spaces` or `noisezoo space check NAME`."
+    )
 
 
 def check_one(name: str, folders: tuple[Path, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from noisezoo.errors import NoiseZooError, nearest
 CONF = Path(__file__).resolve().parents[1] / "conf"
 WRONG = (HydraException, OmegaConfBaseException)
 """What Hydra raises about words that it cannot use."""
+GROUP = "noisezoo.spaces"
+"""Entry points by which other packages register spaces."""
 _GROUPS = ("dataset", "experiment", "hub", "inverter", "runner")
 _FOLDER_FLAGS = ("--config-dir", "-cd")
 
@@ -67,7 +70,9 @@ def with_spaces(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:
         plain.append("spaces=[]")  # each job of the sweep adds its own
     try:
         cfg = composed([word for word in plain if not word.lstrip("+~").startswith("space.")], flags)
-        added = [f"+space@space.{name}={name}" for name in cfg.spaces if name not in cfg.space]
+        registered = entry_points(group=GROUP).names
+        # A space that another package registers has no YAML; its job finds it.
+        added = [f"+space@space.{name}={name}" for name in cfg.spaces if name not in {*cfg.space, *registered}]
         composed([*plain, *added], flags)
     except WRONG as e:
         raise told(e, overrides, flags) from e

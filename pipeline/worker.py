@@ -196,26 +196,12 @@ class Worker:
 
     def _call(self, name: str, inputs: torch.Tensor, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
         """The space on a batch; on out-of-memory on halves of it, and smaller batches from then on."""
-        space = self.spaces[name]
         parts: list[dict[str, torch.Tensor]] = []
-        start = 0
-        size = len(numbers)
+        start, size = 0, len(numbers)
         while start < len(numbers):
             stop = min(start + size, len(numbers))
             try:
-                with torch.inference_mode():
-                    batch = inputs[start:stop]
-                    batch = (
-                        batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
-                    )
-                    out = space(batch, numbers[start:stop])
-                    out = out if isinstance(out, dict) else {"latent": out}
-                    parts.append(
-                        {
-                            key: value.float().cpu() if value.is_floating_point() else value.cpu()
-                            for key, value in out.items()
-                        }
-                    )
+                parts.append(self._forward(name, inputs[start:stop], numbers[start:stop]))
                 start = stop
             except (MemoryError, RuntimeError) as e:
                 if not _is_out_of_memory(e) or size == 1:
@@ -225,6 +211,21 @@ class Worker:
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+    @torch.inference_mode()
+    def _forward(self, name: str, inputs: torch.Tensor, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One call of the space: to the device, through it, and back."""
+        rows = len(numbers)
+        if self.device.type == "cuda":
+            # Compiled networks are built for one shape; a short batch is filled up with its last row rather than compiled for.
+            short = self.batch[name] - rows
+            if short > 0:
+                inputs = torch.cat([inputs, inputs[-1:].expand(short, *inputs.shape[1:])])
+                numbers = torch.cat([numbers, numbers[-1:].expand(short)])
+            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
+        out = self.spaces[name](inputs, numbers)
+        arrays = out if isinstance(out, dict) else {"latent": out}
+        return {key: _back(value[:rows]) for key, value in arrays.items()}
 
     def _rescue(
         self, name: str, inputs: torch.Tensor, numbers: torch.Tensor, out: dict[str, torch.Tensor], bad: torch.Tensor
@@ -297,6 +298,11 @@ class Worker:
                     space, inputs, torch.from_numpy(latent[places]).float().to(self.device)
                 )
         return table
+
+
+def _back(values: torch.Tensor) -> torch.Tensor:
+    """To the CPU, half precision widened: NumPy knows no bfloat16."""
+    return values.float().cpu() if values.is_floating_point() else values.cpu()
 
 
 def _not_finite(latent: torch.Tensor) -> torch.Tensor:

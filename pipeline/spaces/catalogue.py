@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from noisezoo.errors import NoiseZooError, nearest
+from pipeline.overrides import CONF, GROUP
 from pipeline.spaces import checkpoints
 from pipeline.spaces.base import Space
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUP = "noisezoo.spaces"
 
 
 @dataclass(frozen=True)
