@@ -44,7 +44,9 @@ class Rows:
         self.splits = [s for s in splits if s in held] if splits is not None else list(held)
         if not self.splits:
             raise NoiseZooError(f"{path} has none of the splits {', '.join(splits or ())}; it has {', '.join(held)}.")
-        self.features: dict[str, Any] = dict(held[self.splits[0]].features or {})
+        first = held[self.splits[0]]
+        # Some formats say what they hold only once their first rows have been seen.
+        self.features: dict[str, Any] = dict(first.features or first._resolve_features().features or {})
         self.image = image or self._image_column()
         if self.image not in self.features:
             raise NoiseZooError(f"{path} has no column '{self.image}': {nearest(self.image, self.features)}")

@@ -24,7 +24,7 @@ def test_a_dataset_file_makes_its_source(name: str) -> None:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base=None):
         node = compose(overrides=[f"+dataset={name}", "dataset.rows=1000:2000", "dataset.where={Male: 1}"]).dataset
     for key in OmegaConf.missing_keys(node):
-        node[key] = "/nowhere"
+        node[key.rpartition(".")[2]] = "/nowhere"
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     selection = Selection(**{str(key): plain.pop(key) for key in ("limit", "rows", "split", "where")})
