@@ -36,10 +36,10 @@ def check(data: bytes) -> str:
         if tail is not None:
             tail(data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own warning about large images: sizes are judged below
+            warnings.simplefilter("ignore")  # Pillow's own, about large images and odd tags: sizes are judged below
             image = Image.open(io.BytesIO(data), formats=(kind,))
-        width, height = image.size
-        frames = 1 if kind in ("JPEG", "BMP") else getattr(image, "n_frames", 1)
+            width, height = image.size
+            moving = kind not in ("JPEG", "BMP") and getattr(image, "is_animated", False)
     except NotAnImageError:
         raise
     except Image.DecompressionBombError as e:
@@ -54,8 +54,8 @@ def check(data: bytes) -> str:
         raise NotAnImageError(f"absurd dimensions, {width}×{height}")
     if width * height > MOST_PIXELS:
         raise NotAnImageError(f"a decompression bomb: {width}×{height} pixels")
-    if frames > 1:
-        raise NotAnImageError(f"an animation or several pages ({frames} frames in a {kind})")
+    if moving:
+        raise NotAnImageError("an animation or several pages")
     return _EXTENSIONS[kind]
 
 
