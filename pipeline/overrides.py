@@ -12,7 +12,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from noisezoo.errors import NoiseZooError, nearest
 
@@ -101,8 +101,6 @@ def told(error: Exception, overrides: Sequence[str], flags: Sequence[str]) -> No
     if key and isinstance(error, ConfigCompositionException) and " not in " in str(cause):
         more = f" What a space's YAML leaves out is set with a plus: +{key}=…." if str(key).startswith("space.") else ""
         return NoiseZooError(f"There is no key '{key}': {_nearest_key(str(key), overrides, flags)}{more}")
-    if isinstance(cause, MissingMandatoryValue):
-        return NoiseZooError(f"{key or str(cause).rpartition(' ')[2]} is not given: type {key or 'it'}=….")
     first = str(cause).strip().splitlines()[0].rstrip(".")
     return NoiseZooError(f"The configuration is not right{f' at {key}' if key else ''}: {first}.")
 

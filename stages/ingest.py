@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from noisezoo import layout, writer
 from noisezoo.errors import NoiseZooError
@@ -25,6 +25,9 @@ SELECTION = ("limit", "rows", "split", "where")
 
 def run(cfg: DictConfig) -> None:
     """Bring the chosen rows in, once."""
+    if missing := OmegaConf.missing_keys(cfg.dataset):
+        keys = " ".join(f"dataset.{key}=…" for key in sorted(missing))
+        raise NoiseZooError(f"The dataset lacks {', '.join(sorted(missing))}: type {keys}")
     node = plain(cfg.dataset)
     selection = Selection(**{key: node.pop(key) for key in SELECTION if key in node})
     source: Source = instantiate(node, _convert_="all")
