@@ -25,9 +25,8 @@ SELECTION = ("limit", "rows", "split", "where")
 
 def run(cfg: DictConfig) -> None:
     """Bring the chosen rows in, once."""
-    if missing := OmegaConf.missing_keys(cfg.dataset):
-        keys = " ".join(f"dataset.{key}=…" for key in sorted(missing))
-        raise NoiseZooError(f"The dataset lacks {', '.join(sorted(missing))}: type {keys}")
+    if missing := sorted(OmegaConf.missing_keys(cfg.dataset)):
+        raise NoiseZooError(f"{' and '.join(missing)} must be given: type {' '.join(f'{key}=…' for key in missing)}")
     node = plain(cfg.dataset)
     selection = Selection(**{key: node.pop(key) for key in SELECTION if key in node})
     source: Source = instantiate(node, _convert_="all")
