@@ -5,6 +5,7 @@ What a downloader types is answered here; what a builder types is handed to the 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -22,11 +23,15 @@ BUILDER = {
     "verify": "check every finished unit against the ledger; corrupt ones are computed again by the next build",
     "study": "analyse the zoo and write its report",
     "publish": "write the publishable folder",
-    "spaces": "list the spaces that can be built; `spaces check NAME` tries one",
+    "spaces": "list the spaces that can be built",
+    "space": "try one space on eight images: noisezoo space check NAME",
 }
 DOWNLOADER = {
     "info": "what a zoo holds: noisezoo info PATH-OR-URL",
     "verify": "check every shard against its digest: noisezoo verify PATH-OR-URL",
+    "fetch": "bring a published zoo here, or a part of it: noisezoo fetch USER/NAME --spaces sd15 --rows 0:1000",
+    "import-npy": "make a zoo of noises_<model>.npy files: noisezoo import-npy FOLDER-OR-DATASET",
+    "export-npy": "write such files: noisezoo export-npy PATH-OR-URL FOLDER",
 }
 HELP = """\
 NoiseZoo {version}: every image as one row in many latent spaces.
@@ -50,7 +55,7 @@ def usage() -> str:
     """The text of `noisezoo --help`."""
 
     def lines(commands: dict[str, str]) -> str:
-        return "\n".join(f"  noisezoo {name:<9}{text}" for name, text in commands.items())
+        return "\n".join(f"  noisezoo {name:<11}{text}" for name, text in commands.items())
 
     return HELP.format(version=__version__, reader=lines(DOWNLOADER), builder=lines(BUILDER))
 
@@ -74,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, rest: list[str]) -> int:
+    if command in LONGER:
+        run: Callable[[list[str]], int] = importlib.import_module("noisezoo.commands").COMMANDS[command]
+        return run(rest)
     if command in READERS and rest and _is_place(rest[0]):
         return READERS[command](rest)
     if command in BUILDER:
@@ -81,7 +89,7 @@ def _run(command: str, rest: list[str]) -> int:
     if command in READERS:
         raise NoiseZooError(f"Say which zoo: noisezoo {command} PATH-OR-URL.")
     raise NoiseZooError(
-        f"There is no command '{command}': {nearest(command, {*BUILDER, *READERS})} Type `noisezoo --help`."
+        f"There is no command '{command}': {nearest(command, {*BUILDER, *READERS, *LONGER})} Type `noisezoo --help`."
     )
 
 
@@ -130,4 +138,6 @@ def _verify(rest: list[str]) -> int:
     return 0
 
 
+LONGER = ("fetch", "import-npy", "export-npy")
+"""Commands with flags of their own, in `noisezoo.commands`."""
 READERS: dict[str, Callable[[list[str]], int]] = {"info": _info, "verify": _verify}

@@ -17,6 +17,8 @@ import numpy as np
 from noisezoo.errors import NoiseZooError
 
 FORMAT = 1
+PUBLISHED = "zoo.zarr"
+"""The store's name inside a published folder or dataset."""
 ATTRIBUTE = "noisezoo"
 """Key in the root's attributes under which the zoo's own facts stand."""
 

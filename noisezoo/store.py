@@ -35,6 +35,11 @@ class Store:
         return fs, root.rstrip("/")
 
     @property
+    def fs(self) -> Any:
+        """The file system that holds it."""
+        return self._opened[0]
+
+    @property
     def is_local(self) -> bool:
         return isinstance(self._opened[0], LocalFileSystem)
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,13 +14,20 @@ import numpy as np
 import zarr
 
 from noisezoo import layout, ledger
+from noisezoo.direct import PlainArray, plain
 from noisezoo.errors import NoiseZooError, nearest
 from noisezoo.store import Store
 
+LOG = logging.getLogger("noisezoo")
+
 
 def open(url: str) -> Zoo:
-    """Open the zoo at a folder or URL (`zoos/toy/zoo.zarr`, `s3://bucket/zoo.zarr`, `hf://datasets/USER/NAME/zoo.zarr`)."""
-    return Zoo(Store(str(url)))
+    """Open the zoo at a folder or URL: `zoos/toy/zoo.zarr`, `s3://bucket/zoo.zarr`, or a published dataset, `hf://datasets/USER/NAME`."""
+    store = Store(str(url))
+    if not store.exists("zarr.json"):
+        inside = Store(f"{str(url).rstrip('/')}/{layout.PUBLISHED}")
+        store = inside if inside.exists("zarr.json") else store
+    return Zoo(store)
 
 
 class Zoo:
@@ -121,10 +129,24 @@ class Zoo:
 
     def pair(self, a: str, b: str, split: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Two spaces over the rows that are valid in both, and those rows' numbers."""
-        first, second = self[a], self[b]
+        rows = self.valid_rows([a, b], split)
+        return self[a].take(rows), self[b].take(rows), rows
+
+    def valid_rows(self, spaces: Sequence[str], split: str | None = None) -> np.ndarray:
+        """Row numbers, of a split or all, that are valid in each of these spaces; how many are left out is told."""
         rows = self.rows(split)
-        rows = rows[first.valid[rows] & second.valid[rows]]
-        return first.take(rows), second.take(rows), rows
+        valid = np.logical_and.reduce([self[name].valid[rows] for name in spaces])
+        if not valid.all():
+            LOG.warning(
+                "%d of %d rows are not valid in %s and are left out.", (~valid).sum(), len(rows), " and ".join(spaces)
+            )
+        return rows[valid]
+
+    def to_xarray(self, spaces: Sequence[str] | None = None, split: str | None = None) -> Any:
+        """An `xarray.Dataset` of some spaces with keys and labels, lazy, over the rows that are valid in all of them."""
+        from noisezoo.lazy import to_xarray
+
+        return to_xarray(self, list(spaces or self.spaces), split)
 
 
 class Labels(Mapping[str, np.ndarray]):
@@ -212,8 +234,23 @@ class SpaceView:
     def __len__(self) -> int:
         return len(self.zoo)
 
+    def to_dask(self, split: str | None = None) -> Any:
+        """The valid rows, of a split or all, as a lazy `dask.array` with one block a shard."""
+        from noisezoo.lazy import to_dask
+
+        return to_dask(self, self.zoo.valid_rows([self.name], split))
+
+    @cached_property
+    def _plain(self) -> PlainArray | None:
+        return plain(self.array, self.zoo.store, layout.array_path(self.name))
+
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Latents of a slice, a row or an array of rows, valid or not."""
+        if isinstance(rows, slice):
+            return self.take(np.arange(*rows.indices(len(self))))
+        if isinstance(rows, int | np.integer):
+            row: np.ndarray = self.take([rows])[0]
+            return row
         return self.take(rows) if isinstance(rows, np.ndarray | list) else np.asarray(self.array[rows])
 
     def take(self, rows: Any) -> np.ndarray:
@@ -225,10 +262,14 @@ class SpaceView:
             raise NoiseZooError(
                 f"Rows of '{self.name}' run from 0 to {len(self) - 1}, not {int(rows.min())} to {int(rows.max())}."
             )
-        rows = np.where(rows < 0, rows + len(self), rows)
+        if not len(rows):
+            return np.zeros((0, *self.shape[1:]), self.array.dtype)
+        rows = np.where(rows < 0, rows + len(self), rows).astype(np.int64)
+        if (np.diff(rows) > 0).all():
+            return self._read(rows)
         unique, back = np.unique(rows, return_inverse=True)
-        return (
-            np.asarray(self.array.oindex[unique])[back]
-            if len(rows)
-            else np.zeros((0, *self.shape[1:]), self.array.dtype)
-        )
+        return self._read(unique)[back]
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """Ascending rows, each once: as byte ranges where the array is stored plain, through Zarr otherwise."""
+        return np.asarray(self.array.oindex[rows]) if self._plain is None else self._plain.read(rows)

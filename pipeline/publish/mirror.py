@@ -10,7 +10,7 @@ from noisezoo import layout
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
 
-NAME = "zoo.zarr"
+NAME = layout.PUBLISHED
 
 
 def mirror(zoo: Zoo, folder: Path) -> list[str]:

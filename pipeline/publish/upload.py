@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,7 +105,7 @@ def _send(api: HfApi, folder: Path, repo: str, todo: Plan, digest: str, progress
     files, size = 0, 0
     for batch in batches(body):
         operations = [CommitOperationAdd(name, folder / name) for name in batch]
-        _again(lambda adds=operations: api.preupload_lfs_files(repo, adds, repo_type="dataset", free_memory=False))
+        _again(partial(api.preupload_lfs_files, repo, operations, repo_type="dataset", free_memory=False))
         for operation in operations:
             name = operation.path_in_repo
             if operation.upload_info.is_hashed and name in sums and operation.upload_info.sha256.hex() != sums[name]:
@@ -144,7 +145,7 @@ def _commit(
     def send() -> None:
         there = set(_listing(repo)) if gone else set()
         again = [CommitOperationDelete(name) for name in gone if name in there]
-        again += [CommitOperationAdd(name, path) for name, path in adds]  # type: ignore[misc]
+        again += [CommitOperationAdd(name, path) for name, path in adds]
         if again:
             api.create_commit(repo, again, commit_message=message, repo_type="dataset")
 
