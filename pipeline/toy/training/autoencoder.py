@@ -57,7 +57,7 @@ def task(runs: Path) -> Task:
             again = torch.cat([network.decode(part).sample for part in code.split(64)])
         return {"psnr": psnr(again, shown), "latent deviation": float(code.std())}
 
-    return Task("toy_vae", build(), loss, measure, steps=4_000, batch=BATCH, rate=3e-3, measures=8)
+    return Task("toy_vae", build(), loss, measure, steps=3_000, batch=BATCH, rate=3e-3)
 
 
 def standardise(autoencoder: AutoencoderKL, pixels: Tensor) -> None:

@@ -82,7 +82,7 @@ def task(runs: Path) -> Task:
         return {"probe AUC": float(probe_auc(features(network, signed(shown)).numpy(), labels, 310).mean())}
 
     return Task(
-        "toy_clip", network, loss, measure, steps=4_000, batch=BATCH, rate=3e-3, after_step=settle, weight_decay=0.1
+        "toy_clip", network, loss, measure, steps=1_600, batch=BATCH, rate=3e-3, after_step=settle, weight_decay=0.1
     )
 
 

@@ -52,7 +52,7 @@ def held_out(rows: int, skip: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 def signed(pictures: NDArray[np.uint8]) -> Tensor:
     """Bytes (n, h, w, 3) to float (n, 3, h, w) in [-1, 1], as diffusion models see them."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1.0
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1.0
 
 
 def halved(pictures: NDArray[np.uint8]) -> Tensor:

@@ -33,8 +33,8 @@ from pipeline.toy.truth import ATTRIBUTES, RATES
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS, SHEETS = ROOT / "models", ROOT / "docs" / "img"
-STEPS, RECOVERY_STEPS = 50, 100
-ROWS, FEW = 2_000, 256
+STEPS, SAMPLE_STEPS, RECOVERY_STEPS = 50, 25, 100
+ROWS, ROUND_TRIPS, RECOVERIES = 2_000, 256, 64
 BATCH = 64
 PROJECTIONS = 1_000
 NOISE_COMPONENTS, FEATURE_COMPONENTS = 500, 310
@@ -74,8 +74,8 @@ def diffusion(name: str, rows: int) -> dict[str, Any]:
     figures["probe_auc_noise_by_attribute"] = dict(zip(ATTRIBUTES, by_attribute.round(4).tolist(), strict=True))
     figures["probe_auc_clean"] = float(probe_auc(clean.numpy(), labels, NOISE_COMPONENTS).mean())
 
-    back = in_batches(space.generate, noise[:FEW])
-    figures["round_trip_psnr"] = decibels(back, again[:FEW])
+    back = in_batches(space.generate, noise[:ROUND_TRIPS])
+    figures["round_trip_psnr"] = decibels(back, again[:ROUND_TRIPS])
     figures |= recovery(space)
     samples = sampled(space, rows)
     figures |= {"attribute_rates": rates(samples)}
@@ -89,7 +89,7 @@ def diffusion(name: str, rows: int) -> dict[str, Any]:
 def recovery(space: Diffusion) -> dict[str, float]:
     """How much of a known noise is found again from what was generated out of it, RECOVERY_STEPS calls each way: correlation over all values."""
     model = space._model()
-    known = torch.randn(FEW, *space.shape, generator=torch.Generator().manual_seed(1))
+    known = torch.randn(RECOVERIES, *space.shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         made = inversion.last(inversion.generate(model, known, "ddim", RECOVERY_STEPS))
         found = inversion.last(inversion.invert(model, made, "ddim", RECOVERY_STEPS))
@@ -110,7 +110,10 @@ def correlation(one: Tensor, other: Tensor) -> float:
 def sampled(space: Diffusion, rows: int) -> Tensor:
     """Images (rows, 3, h, w) in [0, 1] out of fresh noise."""
     fresh = torch.randn(rows, *space.shape, generator=torch.Generator().manual_seed(2))
-    return in_batches(space.generate, fresh)
+    model = space._model()
+    return in_batches(
+        lambda part: space.decode(inversion.last(inversion.generate(model, part, "ddim", SAMPLE_STEPS))), fresh
+    )
 
 
 def rates(samples: Tensor) -> dict[str, dict[str, float]]:
