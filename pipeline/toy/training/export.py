@@ -40,6 +40,7 @@ def export(name: str, network: Any, models: Path, runs: Path) -> None:
         _toy_clip(network, models)
     elif name == "toy_dino":
         network.teacher.vit.half().save_pretrained(folder)
+        _to_be_run_in_float32(folder)
         dino.processor().save_pretrained(folder)
     elif name == "toy_reader":
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,15 +54,24 @@ def export(name: str, network: Any, models: Path, runs: Path) -> None:
         _stable_diffusion(network, models, folder, "v_prediction" if name == "toy_sd_v" else "epsilon")
 
 
+def _to_be_run_in_float32(folder: Path) -> None:
+    """transformers runs a model in the dtype that its configuration names, which would be the half precision that it is stored in; CPUs want float32."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
+
+
 def _toy_clip(network: Any, models: Path) -> None:
     """toy_clip, and its text tower as toy_sd's text encoder."""
     folder, told = models / "toy_clip", models / "toy_sd"
     network.half().save_pretrained(folder)
+    _to_be_run_in_float32(folder)
     clip.processor().save_pretrained(folder)
     _save_tokenizer(folder)
     tower = CLIPTextModel(network.config.text_config)
     tower.load_state_dict(network.text_model.state_dict())
     tower.half().save_pretrained(told / "text_encoder")
+    _to_be_run_in_float32(told / "text_encoder")
     _save_tokenizer(told / "tokenizer")
 
 
@@ -90,6 +100,7 @@ def _stable_diffusion(network: UNet2DConditionModel, models: Path, folder: Path,
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
+    _to_be_run_in_float32(folder / "text_encoder")
     if folder != base:
         for name in ("vocab.json", "merges.txt"):
             shutil.copy(base / "tokenizer" / name, folder / "tokenizer" / name)

@@ -69,7 +69,7 @@ def test_flow_loads_and_steps() -> None:
 def test_encoders_load_with_their_processors() -> None:
     assert AutoTokenizer.from_pretrained(MODELS / "toy_clip")("a man with a hat").input_ids[0] is not None
     for name in ("toy_clip", "toy_dino"):
-        assert AutoImageProcessor.from_pretrained(MODELS / name, use_fast=False).image_mean == [0.5] * 3
+        assert list(AutoImageProcessor.from_pretrained(MODELS / name).image_mean) == [0.5] * 3
 
 
 @pytest.mark.slow
