@@ -87,7 +87,8 @@ def _space(space: SpaceView, config: Config, licence: str | None, metrics: Mappi
         **summary.as_dict(),
         "is_below_floor": summary.is_below_floor,
         "unfinished": summary.units - summary.units_done,
-        "config": how,
+        # Controls have neither model nor revision; the template prints a dash for None.
+        "config": {"model": None, "family": None, "revision": None, "precision": None, **how},
         "licence": licence or "not stated",
         "inverter": _phrase(how.get("inverter")),
         "versions": _union(entry.versions.items() for entry in entries),
