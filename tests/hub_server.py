@@ -1,7 +1,8 @@
 """A small Hub: the HTTP interface that the real `huggingface_hub` client speaks, over real sockets, for datasets, with faults on request.
 
 It knows what publishing and fetching need: creating a repository, preupload, LFS (single and multipart), commits, trees, resolving with
-ranges (LFS files by a redirect, as the Hub does), tags. Xet is another protocol and is switched off on the client's side (HF_HUB_DISABLE_XET=1). Contents lie on the disk under their sha256, repositories in memory.
+ranges (LFS files by a redirect, as the Hub does), tags. Xet is another protocol and is switched off on the client's side
+(HF_HUB_DISABLE_XET=1). Contents lie on the disk under their sha256, repositories in memory.
 
 As a program, `python -m tests.hub_server FOLDER --dataset USER/NAME=PATH` serves a published folder and prints its address.
 """
@@ -322,7 +323,9 @@ class Handler(BaseHTTPRequestHandler):
         folder = (folder or "").strip("/")
         tree = found[0].commits[found[1]]
         entries: dict[str, dict[str, Any]] = {}
-        recursive = query.get("recursive", ["false"])[0].lower() in ("true", "1")
+        recursive, is_expanded = (
+            query.get(word, ["false"])[0].lower() in ("true", "1") for word in ("recursive", "expand")
+        )
         for name, file in sorted(tree.items()):
             if folder and not name.startswith(folder + "/"):
                 continue
@@ -331,7 +334,7 @@ class Handler(BaseHTTPRequestHandler):
                 path = "/".join(([folder] if folder else []) + steps[:depth])
                 entries[path] = {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
             if recursive or len(steps) == 1:
-                entries[name] = _entry(name, file)
+                entries[name] = _entry(name, file, found[1] if is_expanded else None)
         if folder and not entries:
             return self._json({"error": f"{folder} does not exist"}, 404, {"X-Error-Code": "EntryNotFound"})
         start = int(query.get("cursor", ["0"])[0])
@@ -339,7 +342,7 @@ class Handler(BaseHTTPRequestHandler):
         page = [entries[key] for key in sorted(entries)][start : start + limit]
         headers = {}
         if start + limit < len(entries):
-            again = f"{self.path.split('?')[0]}?recursive={recursive}&limit={limit}&cursor={start + limit}"
+            again = f"{self.path.split('?')[0]}?recursive={recursive}&expand={is_expanded}&limit={limit}&cursor={start + limit}"
             headers["Link"] = f'<{self.server.url}{again}>; rel="next"'
         self._json(page, 200, headers)
 
@@ -350,7 +353,7 @@ class Handler(BaseHTTPRequestHandler):
             told: list[dict[str, Any]] = []
             for path in asked["paths"] if isinstance(asked["paths"], list) else [asked["paths"]]:
                 if path in tree:
-                    told.append(_entry(path, tree[path]))
+                    told.append(_entry(path, tree[path], found[1] if asked.get("expand") else None))
                 elif any(name.startswith(path.rstrip("/") + "/") for name in tree):
                     told.append({"type": "directory", "path": path, "oid": "0" * 40, "size": 0})
             self._json(told)
@@ -507,10 +510,13 @@ class Handler(BaseHTTPRequestHandler):
         return f"{self.server.url}/datasets/{repo}"
 
 
-def _entry(name: str, file: File) -> dict[str, Any]:
+def _entry(name: str, file: File, commit: str | None = None) -> dict[str, Any]:
+    """What the Hub tells of a file; of the commit that changed it only when asked to."""
     entry: dict[str, Any] = {"type": "file", "path": name, "oid": file.blob, "size": file.size}
     if file.is_lfs:
         entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 130}
+    if commit is not None:
+        entry["lastCommit"] = {"id": commit, "title": "a commit", "date": DATE}
     return entry
 
 
