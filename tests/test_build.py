@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,35 @@ def test_a_sweep_builds_each_value_and_cfg_shows_the_whole_configuration(tmp_pat
     assert shown.returncode == 0
     for key in ("shard_rows: 32", "scale: 1.0", "_target_: stages.ingest.run", "_target_: pipeline.runners.Inline"):
         assert key in shown.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_nothing_is_lost(small_disk: Path, tmp_path: Path) -> None:
+    images = f"images={tmp_path / 'images'}"
+    words = build_words(small_disk, "thumbnail,wide", 300, images)
+    full = noisezoo(*words)
+    assert full.returncode == 1
+    assert "No space is left" in full.stderr.splitlines()[-1], full.stderr
+    assert "Traceback" not in full.stderr
+    kept = entries(small_disk)
+    assert not list(small_disk.rglob("*.tmp"))
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert noisezoo(*words).returncode == 0
+    now = entries(small_disk)
+    assert kept
+    assert {name: now[name] for name in kept} == kept
+    assert noisezoo("verify", str(small_disk / "zoo.zarr")).returncode == 0
