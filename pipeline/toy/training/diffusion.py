@@ -186,7 +186,16 @@ def sd_task(runs: Path, models: Path, velocity: bool) -> Task:
         return {"error": float(error(network, unseen, told_nothing.expand(len(unseen), -1, -1), generator))}
 
     name = "toy_sd_v" if velocity else "toy_sd"
-    return Task(name, network, loss, measure, steps=1_000 if velocity else 4_000, batch=batch, rate=2e-3)
+    return Task(
+        name,
+        network,
+        loss,
+        measure,
+        steps=800 if velocity else 4_000,
+        batch=batch,
+        rate=2e-3,
+        average=0.995 if velocity else 0.998,
+    )
 
 
 def flow_task(runs: Path, models: Path) -> Task:
@@ -208,7 +217,7 @@ def flow_task(runs: Path, models: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_flow", latent_unet(), loss, measure, steps=1_500, batch=batch, rate=2e-3)
+    return Task("toy_flow", latent_unet(), loss, measure, steps=1_200, batch=batch, rate=2e-3, average=0.995)
 
 
 def ddpm_task(runs: Path) -> Task:
@@ -231,4 +240,4 @@ def ddpm_task(runs: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_ddpm", pixel_unet(), loss, measure, steps=4_500, batch=batch, rate=2e-3)
+    return Task("toy_ddpm", pixel_unet(), loss, measure, steps=4_000, batch=batch, rate=2e-3)

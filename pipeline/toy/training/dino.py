@@ -1,7 +1,8 @@
 """toy_dino: a small ViT trained by self-distillation without labels (DINO, Caron et al., arXiv 2104.14294).
 
 Two large crops and two small ones of each face go to a student; a teacher, the student's moving average, sees the large ones alone. The student
-learns to give every crop the teacher's (centred, sharpened) distribution over prototypes for the *other* large crop.
+learns to give every crop the teacher's distribution over prototypes for the *other* large crop. The teacher's answers are centred by Sinkhorn and Knopp's
+scaling, as in DINOv2 (arXiv 2304.07193): with DINO's running mean and batches this small, training swung between collapse and recovery.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pipeline.toy.training.measures import probe_auc
 
 BATCH = 64
 SMALL_CROPS = 2
-PROTOTYPES = 512
-STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
-TEACHER_KEEPS, CENTRE_KEEPS = 0.99, 0.9
+PROTOTYPES = 256
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.05
+TEACHER_KEEPS = 0.99
 
 
 class Student(nn.Module):
@@ -52,13 +53,21 @@ class Student(nn.Module):
 
 
 class Pair(nn.Module):
-    """Student, teacher and the centre of the teacher's answers: all that a run has to keep."""
+    """Student and teacher: all that a run has to keep."""
 
     def __init__(self) -> None:
         super().__init__()
         self.student = Student()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.centre = nn.Parameter(torch.zeros(1, PROTOTYPES), requires_grad=False)
+
+
+def centred(logits: Tensor) -> Tensor:
+    """Softmax of each row, rescaled so that over the batch every prototype is wanted equally often (three rounds of Sinkhorn and Knopp)."""
+    wanted = (logits - logits.max()).exp()
+    for _ in range(3):
+        wanted = wanted / wanted.sum(0, keepdim=True)
+        wanted = wanted / wanted.sum(1, keepdim=True)
+    return wanted
 
 
 def processor() -> ViTImageProcessor:
@@ -92,9 +101,7 @@ def task(runs: Path) -> Task:
         large = torch.cat([crops(pixels, 64, 0.7, 1.0, generator) for _ in range(2)])
         little = torch.cat([crops(pixels, 32, 0.35, 0.6, generator) for _ in range(SMALL_CROPS)])
         with torch.no_grad():
-            wanted = network.teacher(large)
-            target = ((wanted - network.centre) / TEACHER_TEMPERATURE).softmax(-1).chunk(2)
-            network.centre.lerp_(wanted.mean(0, keepdim=True), 1.0 - CENTRE_KEEPS)
+            target = centred(network.teacher(large) / TEACHER_TEMPERATURE).chunk(2)
         given = (network.student(large) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(2)
         given += (network.student(little) / STUDENT_TEMPERATURE).log_softmax(-1).chunk(SMALL_CROPS)
         terms = [-(t * g).sum(-1).mean() for i, t in enumerate(target) for j, g in enumerate(given) if i != j]
@@ -108,9 +115,7 @@ def task(runs: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"probe AUC": float(probe_auc(features(network.teacher.vit, signed(shown)).numpy(), labels, 310).mean())}
 
-    return Task(
-        "toy_dino", pair, loss, measure, steps=1_000, batch=BATCH, rate=2e-3, after_step=teach, weight_decay=0.04
-    )
+    return Task("toy_dino", pair, loss, measure, steps=1_000, batch=BATCH, rate=1e-3, after_step=teach, average=0.98)
 
 
 def features(vit: Any, pixels: Tensor) -> Tensor:

@@ -37,6 +37,15 @@ STEPS, SAMPLE_STEPS, RECOVERY_STEPS = 50, 25, 100
 ROWS, ROUND_TRIPS, RECOVERIES = 2_000, 256, 64
 BATCH = 64
 PROJECTIONS = 1_000
+MANY = 8_000
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ddim, 50 steps, the authors' rule": {"name": "ddim", "steps": 50, "variant": "authors"},
+    "ddim, 50 steps, the first 2 by noising": {"name": "ddim", "steps": 50, "forward_first": 2},
+    "ddim, 50 steps, the first 5 by noising": {"name": "ddim", "steps": 50, "forward_first": 5},
+    "ddim, 200 steps": {"name": "ddim", "steps": 200},
+    "heun, 25 steps": {"name": "heun", "steps": 25},
+}
+"""Ways to invert that are compared on a few rows of toy_sd."""
 NOISE_COMPONENTS, FEATURE_COMPONENTS = 500, 310
 
 
@@ -54,8 +63,7 @@ def decibels(one: Tensor, other: Tensor) -> float:
 
 def diffusion(name: str, rows: int) -> dict[str, Any]:
     """Everything that is asked of a diffusion model."""
-    space = Diffusion(str(MODELS / name), {"name": "ddim", "steps": STEPS}, precision="float32", licence="CC0-1.0")
-    space.load(torch.device("cpu"), torch.float32)
+    space = opened(name)
     faces, labels, _ = held_out(rows)
     images = torch.stack([space.prepare(Image.fromarray(face)) for face in faces])
     figures: dict[str, Any] = {"rows": rows, "steps": STEPS}
@@ -86,6 +94,21 @@ def diffusion(name: str, rows: int) -> dict[str, Any]:
     return figures
 
 
+def opened(name: str) -> Diffusion:
+    """The space of a diffusion model, loaded."""
+    space = Diffusion(str(MODELS / name), {"name": "ddim", "steps": STEPS}, precision="float32", licence="CC0-1.0")
+    space.load(torch.device("cpu"), torch.float32)
+    return space
+
+
+def inversion_studied(name: str) -> dict[str, Any]:
+    """What inversion loses: other inverters on a few rows, and probes on more rows than 2,000."""
+    space = opened(name)
+    faces = held_out(ROUND_TRIPS)[0]
+    clean = in_batches(space.encode, torch.stack([space.prepare(Image.fromarray(face)) for face in faces]))
+    return {"inverters": compared(space, clean), "probe_auc_by_rows": by_rows(space)}
+
+
 def recovery(space: Diffusion) -> dict[str, float]:
     """How much of a known noise is found again from what was generated out of it, RECOVERY_STEPS calls each way: correlation over all values."""
     model = space._model()
@@ -99,6 +122,42 @@ def recovery(space: Diffusion) -> dict[str, float]:
         "recovered_noise_correlation": correlation(known, found),
         "recovered_noise_correlation_through_pixels": correlation(known, from_pixels),
         "recovered_noise_deviation": float(found.std()),
+    }
+
+
+def inverted(space: Diffusion, clean: Tensor, **inverter: Any) -> Tensor:
+    """Noise behind x0 by another inverter than the space's own."""
+    numbers = torch.arange(len(clean)).split(BATCH)
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                inversion.last(inversion.invert(space._model(), part, **inverter, rows=rows.tolist()))
+                for part, rows in zip(clean.split(BATCH), numbers, strict=True)
+            ]
+        )
+
+
+def compared(space: Diffusion, clean: Tensor) -> dict[str, dict[str, float]]:
+    """The VARIANTS on the same rows: how normal their noise is, and how large."""
+    figures = {}
+    for words, inverter in VARIANTS.items():
+        noise = inverted(space, clean, **inverter)
+        accepted = gaussianity(noise.flatten(1).numpy(), projections=PROJECTIONS).ad.share
+        figures[words] = {"noise_deviation": round(float(noise.std()), 4), "anderson_darling": round(accepted, 3)}
+    return figures
+
+
+def by_rows(space: Diffusion) -> dict[str, dict[str, float]]:
+    """Mean probe AUC against the number of rows that probes are fitted and read on: noise (SAMPLE_STEPS calls), and what is inverted."""
+    faces, labels, _ = held_out(MANY)
+    clean = in_batches(space.encode, torch.stack([space.prepare(Image.fromarray(face)) for face in faces]))
+    noise = inverted(space, clean, name="ddim", steps=SAMPLE_STEPS)
+    return {
+        str(rows): {
+            "noise": round(float(probe_auc(noise[:rows].numpy(), labels[:rows], NOISE_COMPONENTS).mean()), 4),
+            "clean": round(float(probe_auc(clean[:rows].numpy(), labels[:rows], NOISE_COMPONENTS).mean()), 4),
+        }
+        for rows in (2_000, 4_000, MANY)
     }
 
 
@@ -203,11 +262,15 @@ def main() -> None:
     parser.add_argument("names", nargs="+")
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--runs", type=Path, default=Path("runs/toy"))
+    parser.add_argument("--study", action="store_true", help="add what inversion loses to what was measured before")
     chosen = parser.parse_args()
     for name in chosen.names:
         began = time.monotonic()
-        figures = MEASURES[name](chosen.rows) if name in MEASURES else diffusion(name, chosen.rows)
-        figures["training"] = training(name, chosen.runs)
+        if chosen.study:
+            figures = json.loads((MODELS / name / "metrics.json").read_text()) | inversion_studied(name)
+        else:
+            figures = MEASURES[name](chosen.rows) if name in MEASURES else diffusion(name, chosen.rows)
+            figures["training"] = training(name, chosen.runs)
         (MODELS / name / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
         shown = {key: value for key, value in figures.items() if not isinstance(value, dict)}
         print(f"{name} ({time.monotonic() - began:.0f} s): {shown}")
