@@ -12,7 +12,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline import config
-from pipeline.overrides import CONF, WRONG, composed, divide, told, with_spaces
+from pipeline.overrides import CONF, WRONG, composed, divide, plainly, told, with_spaces
 from pipeline.progress import say
 
 STAGES = {
@@ -37,7 +37,7 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         from pipeline import listing
 
         return listing.run(command, argv)
-    flags, overrides = divide(argv)
+    flags, overrides = divide(plainly(argv))
     if "--help" in flags or "-h" in flags:
         print(help_text(command, purpose))
         return 0

@@ -25,6 +25,14 @@ _GROUPS = ("dataset", "experiment", "hub", "inverter", "runner")
 _FOLDER_FLAGS = ("--config-dir", "-cd")
 
 
+def plainly(argv: Sequence[str]) -> list[str]:
+    """What people type for an upload, as overrides: `hub=USER/NAME` and `--dry-run`."""
+    return [
+        "publish.dry_run=true" if word == "--dry-run" else re.sub(r"^hub=(?=[^/]+/[^/]+$)", "hub.repo=", word)
+        for word in argv
+    ]
+
+
 def divide(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags with their values, and overrides: Hydra wants all overrides in one run."""
     flags: list[str] = []

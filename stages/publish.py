@@ -7,7 +7,9 @@ run: every file is put in place whole, the card and the manifest last. Refuses a
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,8 +17,12 @@ from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
 from pipeline.overrides import CONF
-from pipeline.progress import log_file, say
+from pipeline.progress import duration, log_file, say
 from pipeline.publish import folder as publishable
+from pipeline.publish.card import size
+
+if TYPE_CHECKING:
+    from pipeline.publish.upload import Plan
 
 
 def run(cfg: DictConfig) -> None:
@@ -40,9 +46,38 @@ def run(cfg: DictConfig) -> None:
             say(f"{folder} is up to date.")
         else:
             manifest = publishable.read_manifest(folder)
-            say(
-                f"{folder}: {manifest['files']} files, {manifest['bytes'] / 1e6:.1f} MB, digest {manifest['digest'][:12]}."
-            )
+            say(f"{folder}: {manifest['files']} files, {size(manifest['bytes'])}, digest {manifest['digest'][:12]}.")
+        if cfg.publish.dry_run:
+            from pipeline.publish.upload import plan  # the Hub's client takes seconds to import
+
+            show(plan(folder, cfg.hub.repo), cfg.hub.repo)
+        elif cfg.hub.repo:
+            send(folder, cfg.hub.repo, cfg.hub.private)
+
+
+def show(plan: Plan, repo: str | None) -> None:
+    """What an upload would do, file by file."""
+    for name, count in plan.send.items():
+        print(f"{size(count):>10}  {name}")
+    for name in plan.delete:
+        print(f"{'delete':>10}  {name}")
+    where = repo or "a new dataset"
+    print(f"{len(plan.send)} files, {size(plan.bytes)}, would go to {where}; {plan.same} are there already.")
+
+
+def send(folder: Path, repo: str, private: bool) -> None:
+    """Upload, saying how far it is and how long it takes."""
+    from pipeline.publish.upload import upload
+
+    started = time.monotonic()
+
+    def progress(files: int, all_files: int, done: int, total: int) -> None:
+        rate = done / max(time.monotonic() - started, 1e-3)
+        left = duration((total - done) / rate) if rate else "?"
+        say(f"upload: {files}/{all_files} files, {size(done)} of {size(total)}, {size(rate)}/s, {left} left")
+
+    sha = upload(folder, repo, private=private, progress=progress)
+    say(f"https://huggingface.co/datasets/{repo} holds it, at {sha[:12]}.")
 
 
 def licence(cfg: DictConfig, space: str) -> str:
