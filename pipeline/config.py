@@ -48,11 +48,24 @@ class Bare:
 @dataclass
 class Study:
     _target_: str = MISSING
-    projections: int = 1000
+    only: list[str] | None = None
+    """Parts to compute: gaussianity, probes, transfer, edits, shared, truth; all by default."""
+    projections: int = 5000
     """Random directions of the Gaussianity tests."""
     rows_per_test: int = 250
     attributes: list[str] | None = None
     """Attributes to probe; all by default."""
+    alpha: float | None = 1.0
+    """Ridge penalty of transfer, in the paper's units; null chooses it by cross-validation."""
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    """Sets of spaces to look for a shared space in: study.sets.mine=[sd15,clip_b16]."""
+    edits: int = 6
+    """Attributes to edit in each space that leads back to images, the best-read ones; 0 leaves edits out."""
+    edit_attributes: list[str] | None = None
+    """Attributes to edit in their place."""
+    edit_rows: int = 24
+    edit_strength: float = 3.0
+    """Standard deviations to move by, both ways."""
     pictures: int = 8
     """Rows in the strip of originals and regenerations."""
 

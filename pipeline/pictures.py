@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +15,6 @@ from PIL import Image
 
 from noisezoo.zoo import Zoo
 from pipeline import shards
-from pipeline.build import space_configs
 from pipeline.decode import decode
 from pipeline.spaces.base import Generates
 from pipeline.worker import pick_device
@@ -21,38 +23,36 @@ SIDE = 128
 """Pixels of one picture in a strip."""
 
 
-def strips(cfg: DictConfig, zoo: Zoo, count: int) -> list[tuple[str, bytes]]:
-    """For each chosen space that generates: a caption and a PNG, images above, regenerated from their stored noise below."""
-    if count < 1:
-        return []
+def regenerated(cfg: DictConfig, zoo: Zoo, name: str, node: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """For a space that generates: images above, regenerated from their stored noise below; nothing for another."""
+    space = instantiate(node, _convert_="all")
+    rows = np.flatnonzero(zoo[name].valid[: zoo.shard_rows])[:count]
+    if not isinstance(space, Generates) or not len(rows):
+        return {}
     device = pick_device(cfg.device)
     pictures = list(shards.read(cfg.images, 0))
-    made: list[tuple[str, bytes]] = []
-    for name, node in space_configs(cfg).items():
-        if name not in zoo.spaces:
-            continue
-        rows = np.flatnonzero(zoo[name].valid[: zoo.shard_rows])[:count]
-        space = instantiate(node, _convert_="all")
-        if not isinstance(space, Generates) or not len(rows):
-            continue
-        images = [decode(pictures[row].data or b"") for row in rows]
-        space.load(device, getattr(torch, space.precision))
-        with torch.inference_mode():
-            inputs = torch.stack([space.prepare(image) for image in images]).to(device)
-            seen = space.images(inputs).cpu()
-            back = space.generate(torch.from_numpy(zoo[name].take(rows)).float().to(device)).cpu()
-        space.unload()
-        made.append((f"{name}: images above, regenerated from their stored latents below", _png([seen, back])))
-    return made
+    images = [decode(pictures[row].data or b"") for row in rows]
+    space.load(device, getattr(torch, space.precision))
+    with torch.inference_mode():
+        inputs = torch.stack([space.prepare(image) for image in images]).to(device)
+        seen = space.images(inputs).cpu()
+        back = space.generate(torch.from_numpy(zoo[name].take(rows)).float().to(device)).cpu()
+    space.unload()
+    caption = f"{name}: images above, regenerated from their stored latents below"
+    return {"pictures": [{"kind": "regenerated", "caption": caption, "png": base64_png(sheet([seen, back]))}]}
 
 
-def _png(lines: list[torch.Tensor]) -> bytes:
-    """Lines of images `(n, 3, h, w)` in [0, 1] as one PNG."""
+def sheet(lines: Sequence[torch.Tensor]) -> Image.Image:
+    """Lines of images `(n, 3, h, w)` in [0, 1], one below the other."""
     tiles = [[_tile(image) for image in line] for line in lines]
-    sheet = Image.fromarray(np.concatenate([np.concatenate(line, axis=1) for line in tiles]))
+    return Image.fromarray(np.concatenate([np.concatenate(line, axis=1) for line in tiles]))
+
+
+def base64_png(image: Image.Image) -> str:
+    """A picture as a page holds it."""
     out = io.BytesIO()
-    sheet.save(out, "PNG", optimize=True)
-    return out.getvalue()
+    image.save(out, "PNG", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def _tile(image: torch.Tensor) -> np.ndarray:
