@@ -1,7 +1,4 @@
-"""Byte ranges of files, many at once: by `pread` on a disk, by one HTTP request each from the Hub, through fsspec elsewhere.
-
-The Hub's own file system asks for a listing of the folder before each file and reads megabytes ahead; a range of a file at a known place needs neither.
-"""
+"""Byte ranges of files, many at once: by `pread` on a disk, over HTTP from the Hub, through fsspec elsewhere."""
 
 from __future__ import annotations
 
@@ -10,11 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
+from noisezoo import hub
 from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 
 AT_ONCE = 16
 """Requests under way to a remote store."""
+LARGE = 1 << 20
+"""Bytes from which a range of a file of the Hub is worth a connection of its own."""
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -34,6 +34,9 @@ def read_into(store: Store, wanted: Sequence[Range]) -> None:
         return
 
     def fill(one: Range) -> None:
+        if store.fs.protocol == "hf" and len(one.out) >= LARGE:
+            hub.get_into(store.fs, store.path(one.name), one.start, one.out)
+            return
         data = get(store, one.name, one.start, one.start + len(one.out))
         if len(data) != len(one.out):
             raise _cut(store, one.name)
@@ -58,30 +61,10 @@ def get(store: Store, name: str, start: int = 0, stop: int | None = None) -> byt
     """Some bytes of one remote file, all by default, the last ones where `start` is negative."""
     fs, path = store.fs, store.path(name)
     if fs.protocol == "hf":
-        return _from_hub(fs, path, start, stop)
+        return hub.get(fs, path, start, stop)
     exactly: dict[str, Any] = {} if fs.async_impl else {"cache_type": "none"}
     data: bytes = fs.cat_file(path, start=start or None, end=stop, **exactly)
     return data
-
-
-def _from_hub(fs: Any, path: str, start: int, stop: int | None) -> bytes:
-    # Not at the top: it takes longer to import than all of noisezoo.
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
-
-    at = fs.resolve_path(path)
-    url = hf_hub_url(at.repo_id, at.path_in_repo, repo_type=at.repo_type, revision=at.revision, endpoint=fs.endpoint)
-    headers = build_hf_headers(token=fs.token)
-    if start or stop is not None:
-        headers["range"] = f"bytes={start}" if start < 0 else f"bytes={start}-{'' if stop is None else stop - 1}"
-    response = http_backoff("GET", url, headers=headers, follow_redirects=True)
-    try:
-        hf_raise_for_status(response)
-    except EntryNotFoundError as e:
-        raise FileNotFoundError(path) from e
-    content: bytes = response.content
-    return content
 
 
 def at_once(act: Callable[[A], B], items: Sequence[A]) -> list[B]:

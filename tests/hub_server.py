@@ -148,8 +148,10 @@ class Hub(ThreadingHTTPServer):
                 except OSError:
                     shutil.copy(path, self.object(sha256))
             size = path.stat().st_size
-            is_lfs = self.is_lfs(path.name, path.open("rb").read(512), size)
-            tree[path.relative_to(folder).as_posix()] = File(size, sha256, _blob(path.read_bytes(), is_lfs), is_lfs)
+            with path.open("rb") as f:
+                is_lfs = self.is_lfs(path.name, f.read(512), size)
+            blob = _pointer(sha256, size) if is_lfs else _blob(path.read_bytes(), False)
+            tree[path.relative_to(folder).as_posix()] = File(size, sha256, blob, is_lfs)
         return self.repos.setdefault(name, Repo()).commit("main", tree, "all")
 
     @staticmethod
@@ -358,6 +360,10 @@ class Handler(BaseHTTPRequestHandler):
                     told.append({"type": "directory", "path": path, "oid": "0" * 40, "size": 0})
             self._json(told)
 
+    def count(self, query: Any, body: bytes) -> None:
+        """Bytes of all answers so far, for who measures from another process."""
+        self._send(str(self.server.sent()).encode())
+
     # --- upload
 
     def validate(self, query: Any, body: bytes) -> None:
@@ -524,6 +530,7 @@ _REPO = r"(?P<repo>[^/]+/[^/]+)"
 _API = rf"/api/datasets/{_REPO}"
 _REV = r"(?P<revision>[^/]+|refs/[^/]+/[^/]+)"
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
+    ("GET", "/sent", Handler.count),
     ("POST", "/api/repos/create", Handler.create),
     ("POST", "/api/validate-yaml", Handler.validate),
     ("GET", "/api/whoami-v2", Handler.whoami),

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import noisezoo
-from noisezoo import layout, writer
+from noisezoo import layout, ranges, writer
 from noisezoo.direct import plain
 from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from noisezoo.writer import Table, Unit, write_unit
 from tests.hub import local_hub
+from tests.hub_server import Fault
 from tests.kit.zoos import make_zoo, values
 
 
@@ -171,7 +172,23 @@ def test_from_the_hub_only_the_rows_asked_for_are_moved(
         assert hub.sent() <= 20 * row_bytes + index_bytes
         hub.log.clear()
         np.testing.assert_array_equal(space[100:200], values("toy_sd", np.arange(100, 200), (4, 32, 32)))
-        assert hub.count("GET .*/resolve/") == 2, "one request a shard, where the index is known"
+        assert hub.count("") == 2, "one request a shard, where its place and its index are known"
+
+
+@pytest.mark.parametrize("kind", ["cut", 500, 403])
+def test_large_ranges_from_the_hub_outlive_faults(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str | int
+) -> None:
+    """403 is what an address that has run out answers: it is asked for again."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(ranges, "LARGE", 1000)
+    with local_hub(tmp_path / "server", monkeypatch) as hub:
+        hub.add_folder("me/zoo", published)
+        space = noisezoo.open("hf://datasets/me/zoo")["toy_sd"]
+        _ = space[[0, 200]]  # places and indices are known
+        hub.faults = [Fault(kind, "GET /(cdn|datasets)", times=2)]
+        np.testing.assert_array_equal(space[:256], values("toy_sd", np.arange(256), (4, 32, 32)))
+        assert hub.faults[0].times == 0
 
 
 def test_from_s3(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
