@@ -22,6 +22,7 @@ BUILDER = {
     "status": "what is done and what is left, per space",
     "verify": "check every finished unit against the ledger; corrupt ones are computed again by the next build",
     "study": "analyse the zoo and write its report",
+    "edit": "move rows along an attribute: noisezoo edit --space toy_sd --rows 12,80 --attribute Smiling --strength -3:3:7 --keep Male,Young",
     "publish": "write the publishable folder",
     "spaces": "list the spaces that can be built",
     "space": "try one space on eight images: noisezoo space check NAME",
@@ -30,6 +31,7 @@ DOWNLOADER = {
     "info": "what a zoo holds: noisezoo info PATH-OR-URL",
     "verify": "check every shard against its digest: noisezoo verify PATH-OR-URL",
     "fetch": "bring a published zoo here, or a part of it: noisezoo fetch USER/NAME --spaces sd15 --rows 0:1000",
+    "study": "analyse a zoo and write its report: noisezoo study PATH --out report --only probes,transfer",
     "import-npy": "make a zoo of noises_<model>.npy files: noisezoo import-npy FOLDER-OR-DATASET",
     "export-npy": "write such files: noisezoo export-npy PATH-OR-URL FOLDER",
 }
@@ -138,6 +140,11 @@ def _verify(rest: list[str]) -> int:
     return 0
 
 
+def _study(rest: list[str]) -> int:
+    run: Callable[[list[str]], int] = importlib.import_module("noisezoo.commands").study
+    return run(rest)
+
+
 LONGER = ("fetch", "import-npy", "export-npy")
 """Commands with flags of their own, in `noisezoo.commands`."""
-READERS: dict[str, Callable[[list[str]], int]] = {"info": _info, "verify": _verify}
+READERS: dict[str, Callable[[list[str]], int]] = {"info": _info, "verify": _verify, "study": _study}

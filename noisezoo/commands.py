@@ -1,4 +1,4 @@
-"""The downloader's longer commands: fetch, import-npy, export-npy; their words, and what is shown while they run."""
+"""The downloader's longer commands: fetch, import-npy, export-npy, study; their words, and what is shown while they run."""
 
 from __future__ import annotations
 
@@ -135,6 +135,40 @@ def export_npy(argv: Sequence[str]) -> int:
             print(
                 f"{count} rows of {name} are not valid; they keep their places, filled with {zoo[name].array.fill_value}."
             )
+    return 0
+
+
+def study(argv: Sequence[str]) -> int:
+    """noisezoo study PATH --out report --only probes,transfer"""
+    parser = _Parser(
+        "noisezoo study", description="Analyse a zoo: is it one Gaussian space? Writes metrics.json and index.html."
+    )
+    parser.add_argument("place", metavar="PATH", help="folder or URL of a zoo")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where the report goes (default: report, beside a zoo on this disk)"
+    )
+    parser.add_argument(
+        "--only", type=_words, help="parts: gaussianity,probes,transfer,edits,shared,truth; all by default"
+    )
+    parser.add_argument("--projections", type=int, default=5000, help="random directions of the tests (default: 5000)")
+    parser.add_argument("--attributes", type=_words, help="attributes to probe; all by default")
+    args = parser.parse_args(argv)
+    import noisezoo
+    from noisezoo import study as studies
+
+    settings = studies.Settings(
+        projections=args.projections,
+        attributes=tuple(args.attributes) if args.attributes else None,
+        only=tuple(args.only or studies.PARTS),
+    )
+    zoo = noisezoo.open(args.place)
+    folder = Path(args.out or ("report" if "://" in args.place else Path(args.place.rstrip("/")).parent / "report"))
+    show = _Progress("study: parts")
+    found = studies.study(zoo, settings, folder=folder / "parts", progress=lambda done, total, what: show(done, total))
+    page, is_new = studies.write(folder, found)
+    for note in found["notes"]:
+        print(note)
+    print(f"The report is {page}." if is_new else f"{page}: nothing has changed since the last report.")
     return 0
 
 

@@ -12,7 +12,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline import config
-from pipeline.overrides import CONF, WRONG, composed, divide, plainly, told, with_spaces
+from pipeline.overrides import CONF, WRONG, as_edit, composed, divide, plainly, told, with_spaces
 from pipeline.progress import say
 
 STAGES = {
@@ -23,10 +23,11 @@ STAGES = {
     "encode": ("encode",),
     "verify": ("verify",),
     "study": ("study",),
+    "edit": ("edit",),
     "publish": ("publish",),
     "status": ("status",),
 }
-NEED_SPACES = {"invert", "encode", "study"}
+NEED_SPACES = {"invert", "encode", "study", "edit"}
 INTERRUPTED = 130
 
 
@@ -37,7 +38,7 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         from pipeline import listing
 
         return listing.run(command, argv)
-    flags, overrides = divide(plainly(argv))
+    flags, overrides = divide(plainly(as_edit(argv) if command == "edit" else argv))
     if "--help" in flags or "-h" in flags:
         print(help_text(command, purpose))
         return 0

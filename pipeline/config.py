@@ -71,6 +71,20 @@ class Study:
 
 
 @dataclass
+class Edit:
+    """What `noisezoo edit` is told, by flags: --space, --rows, --attribute, --strength, --keep."""
+
+    _target_: str = MISSING
+    space: str | None = None
+    rows: list[int] = field(default_factory=lambda: [0, 1, 2])
+    attribute: str | None = None
+    strength: str = "-3:3:7"
+    """First, last and number of strengths, in standard deviations; or one."""
+    keep: list[str] | None = None
+    """Attributes to leave as they are."""
+
+
+@dataclass
 class Publish:
     _target_: str = MISSING
     force: bool = False
@@ -112,6 +126,7 @@ class Config:
     verify: Bare = field(default_factory=Bare)
     status: Bare = field(default_factory=Bare)
     study: Study = field(default_factory=Study)
+    edit: Edit = field(default_factory=Edit)
     publish: Publish = field(default_factory=Publish)
     space: dict[str, Any] = field(default_factory=dict)
     """Each space's configuration, `space.<name>.<key>`; filled from conf/space/ for the names in `spaces`."""

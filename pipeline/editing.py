@@ -183,6 +183,36 @@ def _picture(
     return {"kind": "edit", "caption": caption, "png": base64_png(sheet(lines))}
 
 
+def strengths(words: str) -> list[float]:
+    """`-3:3:7` as seven strengths from -3 to 3; `2` as one."""
+    try:
+        parts = words.split(":")
+        if len(parts) == 1:
+            return [float(words)]
+        low, high, count = float(parts[0]), float(parts[1]), int(parts[2])
+        if len(parts) != 3 or count < 1:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise NoiseZooError(
+            f"A strength of '{words}' cannot be read: give first:last:count, such as -3:3:7, or one number."
+        ) from None
+    return np.linspace(low, high, count).tolist()
+
+
+@torch.inference_mode()
+def strip(config: dict[str, Any], moved: np.ndarray, device: torch.device) -> Image.Image:
+    """The pictures of moved latents `(rows, strengths, *shape)`: a line a row, a column a strength."""
+    space = instantiate(config, _convert_="all")
+    if not isinstance(space, Generates):
+        raise NoiseZooError(
+            f"{config.get('model', 'This space')} does not lead back to images: choose a space of noise."
+        )
+    space.load(device, getattr(torch, space.precision))
+    lines = [space.generate(torch.from_numpy(line).float().to(device)).cpu() for line in moved]
+    space.unload()
+    return sheet(lines)
+
+
 def studio_of(data: Data, configs: dict[str, dict[str, Any]], name: str, device: torch.device) -> Studio:
     """The models for one space; a sentence where they cannot be had."""
     if name not in data.spaces:

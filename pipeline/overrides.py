@@ -33,6 +33,26 @@ def plainly(argv: Sequence[str]) -> list[str]:
     ]
 
 
+_EDIT_WORDS = {"space": "{}", "attribute": "{}", "strength": '"{}"', "rows": "[{}]", "keep": "[{}]"}
+
+
+def as_edit(argv: Sequence[str]) -> list[str]:
+    """The flags of `noisezoo edit` as overrides: `--rows 12,80` is `edit.rows=[12,80]`."""
+    found, rest = [], iter(argv)
+    for word in rest:
+        name, has_value, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in _EDIT_WORDS:
+            found.append(word)
+            continue
+        given = value if has_value else next(rest, None)
+        if given is None:
+            raise NoiseZooError(
+                f"--{name} needs a value: noisezoo edit --space toy_sd --rows 12,80 --attribute Smiling"
+            )
+        found.append(f"edit.{name}={_EDIT_WORDS[name].format(given)}")
+    return found
+
+
 def divide(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags with their values, and overrides: Hydra wants all overrides in one run."""
     flags: list[str] = []

@@ -59,8 +59,11 @@ def _finding(main: list[Mapping[str, Any]], to_encoders: list[Mapping[str, Any]]
         said.append(f"Mapped rows have a cosine, without the mean, of {each}.")
     controls = [t for t in to_encoders if kinds[t["source"]] == "control" and t["accuracy_drop_points"] is not None]
     if controls:
-        each = listed([f"{t['source']} {_points(t['accuracy_drop_points'])}" for t in controls[:4]])
-        said.append(f"For comparison, from controls: {each}.")
+        losses: dict[str, list[float]] = {}
+        for t in controls:
+            losses.setdefault(t["source"], []).append(t["accuracy_drop_points"])
+        each = listed([f"{name} {_points(sum(v) / len(v))}" for name, v in losses.items()])
+        said.append(f"For comparison, mapped from controls: {each}.")
     return " ".join(said)
 
 

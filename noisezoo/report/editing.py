@@ -19,7 +19,7 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
         "Does moving along a normal edit the image?",
         _finding(edits)
         if edits
-        else "No edit was measured: that takes the models, which the builder’s `noisezoo study` runs. Here is how the probes’ normals lie to each other.",
+        else "No edit was measured: that takes the models, which a checkout’s own study runs. Here is how the probes’ normals lie to each other.",
         "An edit adds a multiple of the probe’s unit normal to the stored noise, as strong as the given number of standard deviations along "
         "it, and generates. Held-out rows are moved up and down; "
         "a space that took no part reads the pictures. Shifts are half the difference, in standard deviations of the probe’s score over "

@@ -81,7 +81,7 @@ def interval(pair: Sequence[float | None] | None, digits: int = 3, scale: float 
     if not pair or pair[0] is None or pair[1] is None:
         return Cell("–")
     low, high = (f"{scale * (v or 0.0):.{digits}f}".replace("-", "−") for v in pair)
-    return Cell(f"{low} – {high}", pair[0])
+    return Cell(f"{low} to {high}" if "−" in high + low else f"{low} – {high}", pair[0])
 
 
 def text(value: object) -> Cell:

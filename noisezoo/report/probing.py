@@ -8,7 +8,7 @@ from typing import Any
 from noisezoo.report import paper, svg
 from noisezoo.report.parts import Figure, Key, Section, Table, interval, listed, number, percent, text
 
-PAIRS = 3
+PAIRS = 2
 
 
 def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None:
@@ -83,7 +83,7 @@ def _scatters(
         made.append(
             Figure(
                 drawn,
-                f"One point an attribute. Correlation {p['auc_pearson']:.2f} (ranks {p['auc_spearman']:.2f}); of accuracies "
+                f"One point an attribute. Correlation {_or_dash(p['auc_pearson'])} (ranks {_or_dash(p['auc_spearman'])}); of accuracies "
                 f"{_or_dash(p['accuracy_pearson'])}.",
                 [Key(f"{a} against {b}", inks[a])],
             )
@@ -92,7 +92,7 @@ def _scatters(
 
 
 def _or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _table(probed: Mapping[str, Any], ordered: list[str], source: str) -> Table:

@@ -13,7 +13,9 @@ from html import escape
 
 WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 40
-LABEL_WIDTH = 116
+LABEL_WIDTH = 122
+LETTER = 6.6
+"""Width of a letter, about."""
 ROW = 24
 
 
@@ -79,7 +81,9 @@ def label(value: float) -> str:
 def dots(rows: Sequence[Dot], *, title: str, axis: str, span: tuple[float, float], mark: float | None = None) -> str:
     """Values with intervals, one line each, and a vertical mark to compare with."""
     height = TOP + ROW * len(rows) + BOTTOM
-    x = Scale(*span, LABEL_WIDTH + 8, WIDTH - RIGHT - 4)
+    most = 17 if max(len(row.name) for row in rows) <= 17 else 26
+    room = min(LABEL_WIDTH, 12 + LETTER * max(len(row.name) for row in rows)) if most == 17 else 12 + LETTER * most
+    x = Scale(*span, round(room + 8), WIDTH - RIGHT - 4)
     bottom = height - BOTTOM
     parts = _x_axis(x, ticks(*span, 4), bottom, axis, TOP)
     if mark is not None:
@@ -87,7 +91,7 @@ def dots(rows: Sequence[Dot], *, title: str, axis: str, span: tuple[float, float
     for i, row in enumerate(rows):
         y = TOP + ROW * (i + 0.5)
         parts.append(
-            f'<text class="name" x="{LABEL_WIDTH}" y="{y + 4}" text-anchor="end">{escape(_short(row.name))}</text>'
+            f'<text class="name" x="{room:.0f}" y="{y + 4}" text-anchor="end">{escape(_short(row.name, most))}</text>'
         )
         if row.low is not None and row.high is not None:
             parts.append(f'<line class="whisker {row.colour}" x1="{x(row.low)}" x2="{x(row.high)}" y1="{y}" y2="{y}"/>')
