@@ -89,7 +89,7 @@ def _space(space: SpaceView, config: Config, licence: str | None, metrics: Mappi
         "unfinished": summary.units - summary.units_done,
         # Controls have neither model nor revision; the template prints a dash for None.
         "config": {"model": None, "family": None, "revision": None, "precision": None, **how},
-        "licence": licence or "not stated",
+        "licence": (licence or "not stated") if how.get("model") else "–",
         "inverter": _phrase(how.get("inverter")),
         "versions": _union(entry.versions.items() for entry in entries),
         "devices": sorted({entry.device for entry in entries if entry.device}),
@@ -97,20 +97,11 @@ def _space(space: SpaceView, config: Config, licence: str | None, metrics: Mappi
         "published": {split: part.rows for split, part in config.parts.items()},
         "first_file": next((part.files[0] for part in config.parts.values()), None),
         "psnr": [float(v) for v in space.fidelity.get("psnr_autoencoder", ())],
-        "gaussianity": {test: _rate(found.get("gaussianity", {}).get(test)) for test in TESTS}
-        if found.get("gaussianity")
-        else {},
-        "auc": _rate(found.get("probe", {}).get("auc")),
+        "gaussianity": {test: found["gaussianity"].get(test) for test in TESTS} if found.get("gaussianity") else {},
+        "auc": found.get("probe", {}).get("auc"),
         "dims": list(space.array.metadata.dimension_names or ())[1:],  # type: ignore[union-attr]
         "width": math.prod(space.shape[1:]),
     }
-
-
-def _rate(value: Any) -> float | None:
-    """A figure of the study: a bare number, or one that stands with its interval."""
-    if isinstance(value, Mapping):
-        value = value.get("value", value.get("rate", value.get("mean")))
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _phrase(inverter: Any) -> str:
@@ -233,7 +224,7 @@ def draw(facts: Mapping[str, Any], folder: Path) -> list[Path]:
     if tested:
         figure = Figure(figsize=(7, 0.6 + 0.32 * len(tested)))
         axes = figure.subplots()
-        axes.barh([s["name"] for s in tested], [100 * share(s["gaussianity"]["ad"]) for s in tested], color="#3b6ea5")
+        axes.barh([s["name"] for s in tested], [100 * s["gaussianity"]["ad"] for s in tested], color="#3b6ea5")
         axes.axvline(95, color="#888888", linestyle=":", linewidth=1)
         axes.set(xlim=(0, 100), xlabel="projections accepted as normal, % (true noise: 95)")
         axes.invert_yaxis()
@@ -249,8 +240,3 @@ def draw(facts: Mapping[str, Any], folder: Path) -> list[Path]:
         axes.spines[["top", "right"]].set_visible(False)
         save("fidelity", figure)
     return made
-
-
-def share(rate: float) -> float:
-    """A rate as a share of one, whether it was given so or in per cent."""
-    return rate / 100 if rate > 1 else rate

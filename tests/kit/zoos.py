@@ -71,6 +71,8 @@ def make_zoo(
             "precision": "float32",
             "inverter": {"name": "ddim", "steps": 50} if is_noise else None,
         }
+        if name.endswith("_noise"):  # a control: no weights, nothing inverted
+            config = {"family": name.replace("_", " "), "seed": 42}
         digest = writer.add_space(store, name, shape, dims, "float16", config, fidelity=is_noise)
         group = store.group("r+")[layout.space_path(name)]
         bad = set((invalid or {}).get(name, ()))

@@ -227,6 +227,16 @@ def test_the_card_of_each_source_passes_the_hubs_own_classes(tmp_path: Path, sou
     assert yaml.safe_load(card.content.split("---\n")[1]) == top
 
 
+def test_controls_are_told_as_such(tmp_path: Path) -> None:
+    """They have no model, no revision, no licence, and the examples are not about them."""
+    zoo = make_zoo(tmp_path / "zoo.zarr", spaces={"gaussian_noise": (4, 8, 8), "toy_clip": (32,)})
+    publishable.write(zoo, tmp_path / "hub", Wish())
+    text = (tmp_path / "hub" / "README.md").read_text()
+    assert "| `gaussian_noise` | 4×8×8 | float16 | gaussian noise | gaussian noise | 100 |" in text
+    assert 'zoo["toy_clip"][:100]' in text
+    assert "- `gaussian_noise`" not in text
+
+
 def test_digest_of_a_zoo_is_of_its_contents_not_its_makers(tmp_path: Path) -> None:
     a, b = make_zoo(tmp_path / "a.zarr"), make_zoo(tmp_path / "b.zarr")
     entry = ledger.read(b.store, "toy_sd", 0)
