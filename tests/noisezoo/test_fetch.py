@@ -21,7 +21,7 @@ from noisezoo.cli import main
 from noisezoo.errors import NoiseZooError
 from noisezoo.fetch import fetch
 from noisezoo.verify import verify
-from tests.hub import environment, local_hub
+from tests.hub import environment, local_hub, local_s3
 from tests.hub_server import Fault, Hub
 from tests.kit.zoos import make_zoo, values
 
@@ -170,6 +170,14 @@ def test_from_a_folder_too(published: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         noisezoo.open(str(tmp_path / "here"))["toy_clip"][:], values("toy_clip", np.arange(300), (32,))
     )
+
+
+def test_from_s3_too(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with local_s3(monkeypatch) as fs:
+        fs.put(str(published / "zoo.zarr"), "bucket/zoo.zarr", recursive=True)
+        got = fetch("s3://bucket/zoo.zarr", tmp_path / "here", ["toy_sd"])
+    assert verify(got.zoo) == []
+    assert got.zoo["toy_sd"].digests == noisezoo.open(str(published))["toy_sd"].digests
 
 
 def test_a_tag_is_fetched_though_main_has_moved_on(hub: Hub, published: Path, tmp_path: Path) -> None:

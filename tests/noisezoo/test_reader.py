@@ -18,7 +18,7 @@ from noisezoo.direct import plain
 from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from noisezoo.writer import Table, Unit, write_unit
-from tests.hub import local_hub
+from tests.hub import local_hub, local_s3
 from tests.hub_server import Fault
 from tests.kit.zoos import make_zoo, values
 
@@ -192,28 +192,9 @@ def test_large_ranges_from_the_hub_outlive_faults(
 
 
 def test_from_s3(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        fs = s3fs.S3FileSystem()
-        fs.mkdir("bucket")
+    with local_s3(monkeypatch) as fs:
         fs.put(str(published / "zoo.zarr"), "bucket/zoo.zarr", recursive=True)
         zoo = noisezoo.open("s3://bucket/zoo.zarr")
         rows = np.array([900, 3, 4, 500])
         np.testing.assert_array_equal(zoo["toy_sd"][rows], values("toy_sd", rows, (4, 32, 32)))
         assert zoo.labels["Male"][5] == 0
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
