@@ -48,7 +48,23 @@ def jobs(data: Data) -> list[Job]:
 
 
 def measure(data: Data, source: str, to: list[str]) -> Found:
-    """Maps from one space to the others, judged on rows they have not seen."""
+    """Maps from one space to the others, judged on rows they have not seen. Targets that have the same rows are fitted together."""
+    groups: dict[bytes, list[str]] = {}
+    for name in to:
+        if not data.varies(name):
+            continue  # its own analyses say why
+        groups.setdefault(data.usable(name).tobytes(), []).append(name)
+    found: list[Found] = []
+    reasons: list[str] = []
+    for group in groups.values():
+        try:
+            found += _carry(data, source, group)
+        except NoiseZooError as e:
+            reasons.append(str(e))
+    return {"transfer": found, **({"skipped": " ".join(reasons)} if reasons else {})}
+
+
+def _carry(data: Data, source: str, to: list[str]) -> list[Found]:
     train, test = data.divide(data.rows(source, *to))
     X, Y = data.latents(source), Joined([data.latents(name) for name in to])
     alpha = data.settings.alpha
@@ -56,20 +72,18 @@ def measure(data: Data, source: str, to: list[str]) -> Found:
         alpha = choose_alpha(X, Y, train)[0]
     whole = fit_ridge(X, Y, train, alpha=alpha)
     found = []
-    for name, low, high in zip(to, Y.edges[:-1], Y.edges[1:], strict=True):
+    for name, target, low, high in zip(to, Y.parts, Y.edges[:-1], Y.edges[1:], strict=True):
         ridge = Ridge(whole.weights[low:high], whole.bias[low:high], whole.alpha, whole.penalty)
         entry: dict[str, Any] = {"source": source, "target": name, "alpha": alpha, "rows": [len(train), len(test)]}
-        entry |= {
-            key: number(value) for key, value in vars(measure_transfer(ridge, X, Y.parts[to.index(name)], test)).items()
-        }
+        entry |= {key: number(value) for key, value in vars(measure_transfer(ridge, X, target, test)).items()}
         try:
             probes = data.probes(name)[0]
-        except NoiseZooError as e:
-            entry |= {"accuracy_drop_points": None, "skipped": str(e)}
+        except NoiseZooError:
+            entry["accuracy_drop_points"] = None
         else:
-            entry |= loss(data, X, Y.parts[to.index(name)], ridge, probes, test)
+            entry |= loss(data, X, target, ridge, probes, test)
         found.append(entry)
-    return {"transfer": found}
+    return found
 
 
 def loss(data: Data, X: Latents, Y: Latents, ridge: Ridge, probes: Probes, rows: Ints) -> Found:

@@ -34,6 +34,7 @@ FEWEST = 10
 """Rows below which a division is not worth keeping to."""
 MEMORY_BYTES = 256 * 2**20
 """Spaces up to this size are read once and kept."""
+LOOKED_AT = 64
 CHANCE = " (permuted)"
 CONTROLS = {
     "pixels": "the image itself",
@@ -159,8 +160,21 @@ class Data:
         marked = self.marked(name)
         return marked & finite_rows(self.latents(name)) if marked.any() else marked
 
+    @cache  # noqa: B019
+    def varies(self, name: str) -> bool:
+        """Whether rows differ at all, as far as some of them tell."""
+        rows = np.flatnonzero(self.usable(name))
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)] if len(rows) else rows
+        X = self.latents(name)
+        return any(not np.array_equal(X[int(row)], X[int(some[0])]) for row in some[1:])
+
     def rows(self, *names: str) -> Ints:
         """Row numbers that are usable in all these spaces."""
+        for name in names:
+            if self.usable(name).sum() > 1 and not self.varies(name):
+                raise NoiseZooError(
+                    f"All rows of {name} are alike, so that there is nothing to study; leave this space out."
+                )
         rows = np.flatnonzero(np.logical_and.reduce([self.usable(name) for name in names]))
         if not len(rows):
             raise NoiseZooError(

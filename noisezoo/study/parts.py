@@ -6,6 +6,7 @@ A study that was killed goes on with the first part that is missing.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Parts:
         if not compute:
             return None
         try:
-            found = job.run()
+            found = finite(job.run())
         except NoiseZooError as e:
             found = {"skipped": str(e)}
         if path:
@@ -64,6 +65,15 @@ class Parts:
 
     def _path(self, job: Job) -> Path | None:
         return self.folder / f"{job.part}-{job.name}.json" if self.folder else None
+
+
+def finite(found: Any) -> Any:
+    """The same with null for numbers that JSON cannot hold."""
+    if isinstance(found, dict):
+        return {key: finite(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [finite(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 def _read(path: Path | None) -> Found | None:

@@ -17,6 +17,7 @@ from noisezoo.analysis import (
     neighbour_agreement,
 )
 from noisezoo.analysis.streams import Floats, Ints
+from noisezoo.errors import NoiseZooError
 from noisezoo.study.data import Data
 from noisezoo.study.parts import Found, Job
 from noisezoo.study.probing import number
@@ -39,15 +40,25 @@ class Views:
         return self.data.divide(self.data.rows(*members))
 
     @cache  # noqa: B019
+    def members(self, name: str) -> list[str]:
+        """The spaces of a set that have rows."""
+        there = [m for m in self.data.sets[name] if self.data.varies(m)]
+        if len(there) < 2:
+            raise NoiseZooError(
+                f"Of the set '{name}' only {' and '.join(there) or 'no space'} has rows that differ, and sharing takes two."
+            )
+        return there
+
+    @cache  # noqa: B019
     def shared(self, name: str) -> Shared:
         """The shared space of a set."""
-        members = self.data.sets[name]
+        members = self.members(name)
         train, _ = self.division(*members)
         return fit_shared({m: self.data.latents(m) for m in members}, SIZES[-1], train)
 
     def of_set(self, name: str, rows: Ints) -> Floats:
         """Shared coordinates `(rows, k)`."""
-        members = self.data.sets[name]
+        members = self.members(name)
         return self.shared(name).coordinates({m: self.data.latents(m) for m in members}, rows)
 
     @cache  # noqa: B019
@@ -82,7 +93,7 @@ def jobs(data: Data) -> list[Job]:
 
 def measure_set(data: Data, views: Views, name: str) -> Found:
     """Agreement on rows not seen, and accuracy against k."""
-    members = data.sets[name]
+    members = views.members(name)
     train, test = views.division(*members)
     shared = views.shared(name)
     held_out = agreement(shared.views({m: data.latents(m) for m in members}, test))
@@ -123,7 +134,7 @@ def _curve(data: Data, train: Floats, test: Floats, train_rows: Ints, test_rows:
 
 def measure_neighbours(data: Data, views: Views) -> Found:
     """For every two spaces, and every two sets, how alike neighbourhoods are among their first sixteen coordinates, on rows not seen."""
-    alone = [name for name in data.spaces if data.usable(name).any()]
+    alone = [name for name in data.spaces if data.varies(name)]
     _, test = views.division(*alone)
     clouds = {name: views.of_space(name, test)[:, :NEIGHBOUR_SIZE] for name in alone}
     sets = [name for name, members in data.sets.items() if set(members) <= set(alone)]

@@ -44,7 +44,7 @@ def measure_space(data: Data, name: str) -> Found:
 
 def measure_set(data: Data, views: Views, name: str) -> Found:
     """Canonical correlations of a set's shared coordinates with the truth."""
-    train, test = views.division(*data.sets[name])
+    train, test = views.division(*views.members(name))
     both = np.vstack([views.of_set(name, train), views.of_set(name, test)])[:, :SHARED_MOST]
     z = _truth(data)[np.concatenate([train, test])]
     places = np.arange(len(both))
