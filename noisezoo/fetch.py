@@ -54,16 +54,20 @@ def address(place: str, revision: str | None = None) -> str:
     if "://" in place or place.startswith((".", "/", "~")) or place.count("/") != 1 or Path(place).exists():
         return place
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         sha = _again(lambda: HfApi().repo_info(place, repo_type="dataset", revision=revision)).sha
-    except (HfHubHTTPError, HFValidationError) as e:
+    except Exception as e:
         status = getattr(getattr(e, "response", None), "status_code", None)
-        what = "asks who you are: type `hf auth login`" if status in (401, 403) else "is not there: check its name"
-        raise NoiseZooError(
-            f"The dataset {place} of the Hub {what}, USER/NAME{' and revision' if revision else ''}."
-        ) from e
+        if status == 403:
+            what = f"asks you to accept its terms: visit https://huggingface.co/datasets/{place}, then type `hf auth login`"
+        elif status in (401, 404) or isinstance(e, ValueError):
+            what = f"is not there{f' at {revision}' if revision else ''}, or is private: check its name, or type `hf auth login`"
+        elif _is_transport(e, status):
+            what = f"cannot be reached ({type(e).__name__}): look at the network and type the same command again"
+        else:
+            raise
+        raise NoiseZooError(f"The dataset {place} of the Hub {what}.") from e
     return f"hf://datasets/{place}@{sha}"
 
 
@@ -268,7 +272,17 @@ def _checked(source: Store, name: str, sha256: str) -> bytes:
 
 
 def _read(source: Store, name: str) -> bytes:
-    return _again(lambda: ranges.get(source, name))
+    try:
+        data: bytes = _again(lambda: ranges.get(source, name))
+    except (FileNotFoundError, NoiseZooError):
+        raise
+    except Exception as e:
+        if not _is_transport(e, None):
+            raise
+        raise NoiseZooError(
+            f"Cannot read {name} of {source.url} ({type(e).__name__}): type the same command again to go on; what has come is kept."
+        ) from e
+    return data
 
 
 def _again(ask: Callable[[], Any]) -> Any:

@@ -42,7 +42,13 @@ def run(cfg: DictConfig) -> None:
         image_shards=cfg.images,
     )
     with log_file(cfg.dir):
-        if not publishable.write(zoo, folder, wish, lambda what: say(f"publish: {what}")):
+        try:
+            is_new = publishable.write(zoo, folder, wish, lambda what: say(f"publish: {what}"))
+        except OSError as e:
+            raise NoiseZooError(
+                f"Cannot write {folder} ({e.strerror or e}): free some space, or give hub.folder=… another folder, and type the same command again; what is made is kept."
+            ) from e
+        if not is_new:
             say(f"{folder} is up to date.")
         else:
             manifest = publishable.read_manifest(folder)

@@ -62,6 +62,8 @@ def write(zoo: Zoo, folder: Path, wish: Wish, progress: Callable[[str], None] = 
         raise NoiseZooError(
             f"The licence of {zoo.source['name']} does not allow its images to be published ({zoo.source['licence']}): leave publish.images=false."
         )
+    if wish.images and not wish.webdataset:
+        raise NoiseZooError("Images are published in WebDataset tars: add publish.webdataset=true.")
     made_of = ledger.digest(
         {
             "zoo": zoo.digest,

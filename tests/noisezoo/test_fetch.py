@@ -130,6 +130,26 @@ def test_bytes_that_stay_wrong_are_told(hub: Hub, tmp_path: Path) -> None:
         fetch(REPO, tmp_path / "here")
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_hub_that_stays_down_is_told_and_the_next_fetch_goes_on(hub: Hub, published: Path, tmp_path: Path) -> None:
+    hub.faults = [Fault(500, r"GET .*(cdn|c/[0-9])", times=10**6, skip=12)]
+    with pytest.raises(NoiseZooError, match="type the same command again to go on"):
+        fetch(REPO, tmp_path / "here")
+    hub.faults = [Fault(503, r"GET /api/datasets", times=10**6)]
+    with pytest.raises(NoiseZooError, match="cannot be reached"):
+        fetch(REPO, tmp_path / "here")
+    hub.faults = []
+    fetch(REPO, tmp_path / "here")
+    assert shards(tmp_path / "here") == shards(published / "zoo.zarr")
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "hf auth login"), (403, "accept its terms")])
+def test_a_dataset_that_is_closed_is_told(hub: Hub, tmp_path: Path, status: int, said: str) -> None:
+    hub.faults = [Fault(status, r"GET /api/datasets", times=10)]
+    with pytest.raises(NoiseZooError, match=said):
+        fetch(REPO, tmp_path / "here")
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_and_started_again_it_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

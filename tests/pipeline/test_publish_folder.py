@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -151,7 +152,26 @@ def test_a_corrupt_zoo_is_refused_and_leaves_no_card(tmp_path: Path) -> None:
 def test_images_are_refused_where_the_licence_does_not_allow_them(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path / "zoo.zarr", source={**SOURCE, "name": "celeba", "images_may_be_published": False})
     with pytest.raises(NoiseZooError, match="does not allow its images"):
+        publishable.write(zoo, tmp_path / "hub", Wish(images=True, webdataset=True))
+
+
+def test_images_go_into_the_tars_where_the_licence_allows_it(tmp_path: Path) -> None:
+    import webdataset
+
+    from pipeline.ingest import ingest
+    from pipeline.sources.toy import Toy
+
+    done = ingest(Toy(size=100), str(tmp_path / "images"), shard_rows=16, workers=1)
+    zoo = make_zoo(tmp_path / "zoo.zarr", spaces={"toy_clip": (32,)})
+    with pytest.raises(NoiseZooError, match=r"publish\.webdataset=true"):
         publishable.write(zoo, tmp_path / "hub", Wish(images=True))
+    wish = Wish(images=True, webdataset=True, image_shards=str(tmp_path / "images"))
+    publishable.write(zoo, tmp_path / "hub", wish)
+    tars = [str(p) for p in sorted((tmp_path / "hub" / "webdataset").glob("test-*.tar"))]
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False))
+    assert len(samples) == 20
+    for row, sample in zip(range(80, 100), samples, strict=True):
+        assert hashlib.sha256(sample["png"]).digest() == bytes(done.sha256[row])
 
 
 def test_a_source_without_splits_or_labels(tmp_path: Path) -> None:
