@@ -76,7 +76,8 @@ def processor() -> ViTImageProcessor:
 
 
 def crops(pixels: Tensor, side: int, least: float, most: float, generator: torch.Generator) -> Tensor:
-    """One crop of each picture, of a share of its side between `least` and `most`, perhaps mirrored, in other colours: the three are shuffled, and each gets a gain and an offset of its own. Without that the wall's hue alone tells one picture from another."""
+    """One crop of each picture, of a share of its side between `least` and `most`, perhaps mirrored, in other colours: the three are shuffled, and each
+    gets a gain and an offset of its own. Without that the wall's hue alone tells one picture from another."""
     n = len(pixels)
     share = least + (most - least) * torch.rand(n, generator=generator)
     middle = (2.0 * torch.rand(n, 2, generator=generator) - 1.0) * (1.0 - share)[:, None]
