@@ -206,7 +206,7 @@ def test_a_line_that_breaks_is_taken_up_where_it_broke(hub: TinyHub, monkeypatch
 @pytest.mark.slow
 def test_a_download_that_was_given_up_keeps_its_whole_files(hub: TinyHub) -> None:
     hub.break_off["model.safetensors"] = 100
-    with pytest.raises(NoiseZooError, match="broke off .* run this again"):
+    with pytest.raises(NoiseZooError, match=r"broke off .* run this again"):
         checkpoints.folder(NAME, COMMIT, WEIGHTS)
     assert not checkpoints.is_local(NAME, COMMIT, WEIGHTS)
     hub.break_off.clear()
