@@ -33,7 +33,14 @@ from pipeline.inversion import Denoiser
 from pipeline.spaces.networks import Conditions, wrap
 
 CELEBA = 162_770
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False}
+BETAS = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+}
 
 
 @dataclass(frozen=True)
@@ -52,19 +59,33 @@ SDXL = {
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }  # fmt: skip
-DIT = {"num_attention_heads": 16, "attention_head_dim": 72, "in_channels": 4, "out_channels": 8, "num_layers": 28, "sample_size": 32}
+DIT = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 28,
+    "sample_size": 32,
+}
 TINY = {
     "sample_size": 8, "block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 32, "norm_num_groups": 8,
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }  # fmt: skip
 CASES = {
-    "sd15": Case(diffusers.UNet2DConditionModel, {"sample_size": 64, "cross_attention_dim": 768}, (4, 64, 64), {"text": (1, 77, 768)}),
+    "sd15": Case(
+        diffusers.UNet2DConditionModel,
+        {"sample_size": 64, "cross_attention_dim": 768},
+        (4, 64, 64),
+        {"text": (1, 77, 768)},
+    ),
     "sdxl": Case(diffusers.UNet2DConditionModel, SDXL, (4, 128, 128), {"text": (1, 77, 2048), "pooled": (1, 1280)}),
     "dit_xl2": Case(diffusers.DiTTransformer2DModel, DIT, (4, 32, 32)),
 }
 TINY_CASES = {
     "tiny_unet": Case(diffusers.UNet2DConditionModel, TINY, (4, 8, 8), {"text": (1, 77, 32)}),
-    "tiny_dit": Case(diffusers.DiTTransformer2DModel, {**DIT, "attention_head_dim": 8, "num_layers": 2, "sample_size": 8}, (4, 8, 8)),
+    "tiny_dit": Case(
+        diffusers.DiTTransformer2DModel, {**DIT, "attention_head_dim": 8, "num_layers": 2, "sample_size": 8}, (4, 8, 8)
+    ),
 }
 
 
@@ -81,7 +102,9 @@ def build(case: Case, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def told(case: Case, device: torch.device, dtype: torch.dtype) -> Conditions:
-    return Conditions(8 * case.shape[1], {name: torch.randn(shape, device=device, dtype=dtype) for name, shape in case.told.items()})
+    return Conditions(
+        8 * case.shape[1], {name: torch.randn(shape, device=device, dtype=dtype) for name, shape in case.told.items()}
+    )
 
 
 def flops(case: Case) -> int:
@@ -152,7 +175,14 @@ def free() -> None:
 
 
 def measure(
-    name: str, case: Case, dtype: torch.dtype, batches: list[int], device: torch.device, ceiling: float, deadline: float, args: argparse.Namespace
+    name: str,
+    case: Case,
+    dtype: torch.dtype,
+    batches: list[int],
+    device: torch.device,
+    ceiling: float,
+    deadline: float,
+    args: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """One result a batch size and way; none that would begin after the deadline."""
     work = flops(case)
@@ -185,7 +215,10 @@ def measure(
                 "flops_a_call_per_image": work, "share_of_peak": work * batch / call / ceiling, "celeba_hours": CELEBA / images / 3600,
                 "seconds_in_all": time.monotonic() - began,
             }  # fmt: skip
-            print(f"{name:10} {result['precision']:9} {way:14} batch {batch:3} {images:9.3f} images/s {100 * result['share_of_peak']:5.1f} % of peak", flush=True)
+            print(
+                f"{name:10} {result['precision']:9} {way:14} batch {batch:3} {images:9.3f} images/s {100 * result['share_of_peak']:5.1f} % of peak",
+                flush=True,
+            )
             yield result
         del module
         free()
@@ -193,10 +226,15 @@ def measure(
 
 def compared(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each of our ways against the plain loop at the same batch, and at batch 1, as the authors' demo runs."""
-    rival = {(r["network"], r["precision"], r["batch"]): r["images_per_second"] for r in results if r["way"] == "plain loop"}
+    rival = {
+        (r["network"], r["precision"], r["batch"]): r["images_per_second"] for r in results if r["way"] == "plain loop"
+    }
     for r in results:
         key = (r["network"], r["precision"])
-        for name, other in (("over_plain_loop", rival.get((*key, r["batch"]))), ("over_one_by_one", rival.get((*key, 1)))):
+        for name, other in (
+            ("over_plain_loop", rival.get((*key, r["batch"]))),
+            ("over_one_by_one", rival.get((*key, 1))),
+        ):
             if other and r["way"] != "plain loop":
                 r[name] = r["images_per_second"] / other
     return results
@@ -219,7 +257,9 @@ def main() -> None:
     cases = TINY_CASES if args.tiny else CASES
     args.seconds = args.seconds or (0.05 if args.tiny else 1.0)
     batches = args.batches or ([1, 4] if args.tiny else [32, 64, 8, 1])  # what matters most first, should time run out
-    precisions = [getattr(torch, name) for name in args.precisions or (["float32"] if args.tiny else ["bfloat16", "float16"])]
+    precisions = [
+        getattr(torch, name) for name in args.precisions or (["float32"] if args.tiny else ["bfloat16", "float16"])
+    ]
     deadline = time.monotonic() + 60 * args.minutes
 
     peaks = {dtype: peak(device, dtype, 512 if args.tiny else 8192) for dtype in precisions}
@@ -230,7 +270,9 @@ def main() -> None:
         for name in args.networks or cases:
             results += measure(name, cases[name], dtype, batches, device, peaks[dtype], deadline, args)
     report = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "peak_flops": {str(dtype).removeprefix("torch."): ceiling for dtype, ceiling in peaks.items()},
@@ -241,7 +283,9 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
     for r in results:
         if "over_plain_loop" in r:
-            print(f"{r['network']:10} {r['precision']:9} {r['way']:14} batch {r['batch']:3} {r['over_plain_loop']:.2f} x the plain loop")
+            print(
+                f"{r['network']:10} {r['precision']:9} {r['way']:14} batch {r['batch']:3} {r['over_plain_loop']:.2f} x the plain loop"
+            )
 
 
 if __name__ == "__main__":
