@@ -60,10 +60,12 @@ class Study:
     sets: dict[str, list[str]] = field(default_factory=dict)
     """Sets of spaces to look for a shared space in: study.sets.mine=[sd15,clip_b16]."""
     edits: int = 6
-    """Attributes to edit in each space that leads back to images, the best-read ones; 0 leaves edits out."""
+    """Attributes to edit, the best-read ones; 0 leaves edits out."""
     edit_attributes: list[str] | None = None
     """Attributes to edit in their place."""
-    edit_rows: int = 24
+    edit_spaces: list[str] | None = None
+    """Spaces to edit in; the first chosen space of noise by default, because generating takes long."""
+    edit_rows: int = 16
     edit_strength: float = 3.0
     """Standard deviations to move by, both ways."""
     pictures: int = 8

@@ -69,15 +69,15 @@ def settings_of(cfg: DictConfig) -> study.Settings:
 def with_models(cfg: DictConfig, data: Data) -> list[Job]:
     """Pictures and edits of the chosen spaces; their models are loaded only where a result is missing."""
     configs = space_configs(cfg)
+    noise = [name for name in configs if name in data.of_kind("noise") and data.finished(name)]
     jobs = []
-    for name in configs:
-        if name not in data.spaces or data.kind(name) != "noise" or not data.finished(name):
-            continue
+    for name in noise:
         facts = {"space": data.digest(name), "config": configs[name]}
         if cfg.study.pictures:
             strip = partial(_strip, cfg, data, configs, name)
             jobs.append(Job("pictures", name, {**facts, "count": cfg.study.pictures}, strip))
-        if cfg.study.edits and data.names:
+        wanted = cfg.study.edit_spaces or noise[:1]
+        if cfg.study.edits and data.names and name in wanted:
             encoders = {n: data.digest(n) for n in data.of_kind("encoder") if n in configs}
             asked = {key: cfg.study[key] for key in ("edits", "edit_rows", "edit_strength")}
             asked["edit_attributes"] = list(cfg.study.edit_attributes or [])
