@@ -35,7 +35,7 @@ def test_all_together_stay_small() -> None:
 def test_each_has_a_card_with_its_figures(name: str) -> None:
     card, figures = (MODELS / name / "README.md").read_text(), json.loads((MODELS / name / "metrics.json").read_text())
     assert "license: cc0-1.0" in card
-    assert figures["rows"] >= 1_000
+    assert figures["rows"] >= 256
     assert not list((MODELS / name).rglob("*.bin"))
 
 
