@@ -95,7 +95,7 @@ def test_reader_on_held_out_faces() -> None:
 
 @pytest.mark.slow
 def test_probes_on_clip_and_dino() -> None:
-    faces, labels, _ = held_out(1_500)
+    faces, labels, _ = held_out(2_000)
     contrasted = CLIPModel.from_pretrained(MODELS / "toy_clip", dtype=torch.float32).eval()
     distilled = AutoModel.from_pretrained(MODELS / "toy_dino", dtype=torch.float32).eval()
     for name, features in (
@@ -103,4 +103,4 @@ def test_probes_on_clip_and_dino() -> None:
         ("toy_dino", dino.features(distilled, signed(faces))),
     ):
         recorded = json.loads((MODELS / name / "metrics.json").read_text())["probe_auc"]
-        assert probe_auc(features.numpy(), labels, 310).mean() == pytest.approx(recorded, abs=0.02)
+        assert probe_auc(features.numpy(), labels, 310).mean() == pytest.approx(recorded, abs=0.01)
