@@ -60,6 +60,8 @@ class Board:
         self.done = {name: done.get(name, 0) for name in totals}
         self._before = dict(self.done)
         self._begun: dict[str, float] = {}
+        self._made = time.monotonic()
+        self._last: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -93,8 +95,10 @@ class Board:
     def add(self, name: str, rows: int) -> None:
         """So many more rows of `name` are computed."""
         now = time.monotonic()
-        self._begun.setdefault(name, now)
+        # Work on a name began when the last thing before it was heard of: its first rows took time too.
+        self._begun.setdefault(name, max([self._made, *self._last.values()]))
         self._told.setdefault(name, now)
+        self._last[name] = now
         self.done[name] += rows
         if self._bars:
             self._bars.update(self._tasks[name], completed=self.done[name], rate=f"{self.rate(name):.1f} {self.unit}/s")
@@ -103,8 +107,8 @@ class Board:
             say(self._line(name))
 
     def rate(self, name: str) -> float:
-        """Rows a second since this run began on `name`."""
-        seconds = time.monotonic() - self._begun.get(name, time.monotonic())
+        """Rows a second, from when this run began on `name` to when it last heard of it."""
+        seconds = self._last.get(name, 0.0) - self._begun.get(name, 0.0)
         return (self.done[name] - self._before[name]) / seconds if seconds > 0 else 0.0
 
     def _line(self, name: str) -> str:
