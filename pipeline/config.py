@@ -66,7 +66,7 @@ class Study:
     edit_spaces: list[str] | None = None
     """Spaces to edit in; the first chosen space of noise by default, because generating takes long."""
     edit_rows: int = 16
-    edit_strength: float = 3.0
+    edit_strength: float = 4.0
     """Standard deviations to move by, both ways."""
     pictures: int = 8
     """Rows in the strip of originals and regenerations."""

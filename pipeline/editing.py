@@ -107,7 +107,7 @@ def measure(studio: Studio, wish: Wish) -> Found:
 def best_read(studio: Studio, count: int) -> list[str]:
     """The attributes that the space's own probes read best, of those that the encoder reads too."""
     data, name = studio.data, studio.name
-    probes = data.probes(name)[0]
+    probes = data.means(name)
     judged = probes.evaluate(data.latents(name), data.labels, data.names, studio.held_out, resamples=0)
     ranked = sorted(zip(judged.auc.each, judged.names, strict=True), key=lambda pair: -np.nan_to_num(pair[0]))
     return [attribute for _, attribute in ranked if attribute in studio.probes.names][:count]

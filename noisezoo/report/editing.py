@@ -19,8 +19,8 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
         "Does moving along a normal edit the image?",
         _finding(edits)
         if edits
-        else "No edit was measured: that takes the models, which a checkout’s own study runs. Here is how the probes’ normals lie to each other.",
-        "An edit adds a multiple of the probe’s unit normal to the stored noise, as strong as the given number of standard deviations along "
+        else "No edit was measured: that takes the models, which a checkout’s own study runs. Here is how the attributes’ normals lie to each other.",
+        "An edit adds a multiple of a unit normal, the difference of the class means, to the stored noise, as strong as the given number of standard deviations along "
         "it, and generates. Held-out rows are moved up and down; "
         "a space that took no part reads the pictures. Shifts are half the difference, in standard deviations of the probe’s score over "
         "unedited rows. After: the direction is first made "
@@ -34,7 +34,7 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
         made.figures = _figures(edits, inks)
         made.tables = [_table(edits)]
     else:
-        made.short = "how the probes’ normals lie"
+        made.short = "how the attributes’ normals lie"
     if normals:
         rows = [
             [
@@ -49,7 +49,7 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
         made.tables.append(
             Table(
                 "normals",
-                "Probes whose normals are furthest from a right angle",
+                "Attributes whose normals are furthest from a right angle",
                 ["space", "attribute", "and", "cosine"],
                 rows,
                 folded=True,
@@ -68,8 +68,8 @@ def _finding(edits: list[Mapping[str, Any]]) -> str:
         readers = listed(sorted({e["read_by"] for e in mine}))
         words = f"In {space}, a step of {mine[0]['strength_sd']:g} standard deviations moves the {len(mine)} attributes tried by {shift:.2f} on average, as {readers} reads it"
         if reductions:
-            words += (
-                f"; orthogonalising takes away {100 * sum(reductions) / len(reductions):.0f} % of what moves unasked"
+            words += f"; orthogonalising takes away {100 * sum(reductions) / len(reductions):.0f} % of what moves unasked".replace(
+                "-", "−"
             )
         said.append(f"{words}.")
     return " ".join(said)

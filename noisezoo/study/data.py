@@ -20,6 +20,7 @@ from noisezoo.analysis import (
     Latents,
     Probes,
     finite_rows,
+    fit_class_means,
     fit_probes,
     permuted,
 )
@@ -246,6 +247,13 @@ class Data:
                 f"No attribute of {name} shows both classes in its {len(train)} training rows; choose other rows or attributes."
             )
         return _part(fitted, self.names, ""), _part(fitted, self.names, CHANCE)
+
+    @cache  # noqa: B019
+    def means(self, name: str) -> Probes:
+        """The space's second probes, w = μ₁ − μ₀, whose normals edits follow: where Σ is nearly σ²I and rows are few, they are nearer the true directions than logistic ones."""
+        self.need_labels()
+        train, _ = self.divide(self.rows(name))
+        return fit_class_means(self.latents(name), self.labels, self.names, train)
 
     def need_labels(self) -> None:
         """Refuse, in a sentence, where there are none."""

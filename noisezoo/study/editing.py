@@ -40,7 +40,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Edit:
-    """One attribute's directions: its probe's normal as it is, and made orthogonal to those of `keep`."""
+    """One attribute's directions: its normal w = μ₁ − μ₀ as it is, and made orthogonal to those of `keep`."""
 
     space: str
     attribute: str
@@ -51,7 +51,7 @@ class Edit:
 
 def plan(data: Data, space: str, attribute: str, keep: Sequence[str] | None = None) -> Edit:
     """The edit of an attribute that leaves `keep` alone (all others by default)."""
-    probes = data.probes(space)[0]
+    probes = data.means(space)
     keep = [name for name in probes.names if name != attribute] if keep is None else list(keep)
     for name in (attribute, *keep):
         if name not in probes.names:
@@ -88,7 +88,7 @@ def effects(
 
 
 def jobs(data: Data) -> list[Job]:
-    """One for each space of noise: how the normals of its probes lie to each other. What edits do to images takes the models."""
+    """One for each space of noise: how the normals of its attributes lie to each other. What edits do to images takes the models."""
     if not data.names:
         return []
     facts = {"rows": data.rows_digest}
@@ -99,8 +99,8 @@ def jobs(data: Data) -> list[Job]:
 
 
 def normals(data: Data, name: str) -> Found:
-    """Cosines between the probes' normals, the pairs furthest from a right angle first; and each space's mean."""
-    probes = data.probes(name)[0]
+    """Cosines between the attributes' normals, the pairs furthest from a right angle first; and each space's mean."""
+    probes = data.means(name)
     directions = unit(probes.weights.astype(np.float64))
     cosines = directions @ directions.T
     pairs = sorted(

@@ -148,7 +148,7 @@ def test_an_attribute_of_one_class_is_left_out_by_name(tmp_path: Path) -> None:
 def test_an_edit_moves_its_attribute_by_standard_deviations_and_keeps_the_others(tmp_path: Path) -> None:
     data = Data(planted_zoo(tmp_path / "zoo.zarr", spaces=("noise_a",)), SETTINGS)
     edit = plan(data, "noise_a", "Smiling", ["Male", "Young"])
-    probes = data.probes("noise_a")[0]
+    probes = data.means("noise_a")
     latents = np.asarray(data.latents("noise_a")[:50], np.float32)
     ups, downs = (probes.scores(edit.kept.move(latents, by)) for by in (2.0, -2.0))
     spread = probes.scores(latents).std(axis=0)
