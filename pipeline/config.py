@@ -65,7 +65,7 @@ class Study:
     """Attributes to edit in their place."""
     edit_spaces: list[str] | None = None
     """Spaces to edit in; the first chosen space of noise by default, because generating takes long."""
-    edit_rows: int = 16
+    edit_rows: int = 12
     edit_strength: float = 4.0
     """Standard deviations to move by, both ways."""
     pictures: int = 8

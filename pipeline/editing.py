@@ -124,10 +124,13 @@ def _measure(
 ) -> tuple[Found, tuple[torch.Tensor, torch.Tensor]]:
     """One attribute both ways; its figures, and the images of the direction that keeps the others."""
     names, attribute = studio.probes.names, edit.attribute
-    down, up = (studio.images(edit.kept.move(latents, by)) for by in (-strength, strength))
-    seen_down, seen_up = studio.embed(down), studio.embed(up)
+    moves = [way.move(latents, by) for way in (edit.kept, edit.plain) for by in (-strength, strength)]
+    # One batch: small networks take hardly longer for four times the rows.
+    images = studio.images(np.concatenate(moves))
+    down, up = images[: 2 * len(latents)].chunk(2)
+    seen_down, seen_up, *seen_plain = np.split(studio.embed(images), 4)
     after = effects(names, attribute, edit.keep, studio.scores(seen_down), studio.scores(seen_up), studio.spread)
-    plain = [studio.scores(studio.embed(studio.images(edit.plain.move(latents, by)))) for by in (-strength, strength)]
+    plain = [studio.scores(part) for part in seen_plain]
     before = effects(names, attribute, edit.keep, plain[0], plain[1], studio.spread)
     moved, leak, each = after
     per_sd = [abs(pair[1] / pair[0]) if pair[0] else float("nan") for pair in (before, after)]
