@@ -223,8 +223,9 @@ def _table(folder: Store, name: str) -> pa.Table:
     """A CSV or Parquet file; of a Parquet file the label columns alone, so that images beside them are not read."""
     with folder.fs.open(folder.path(name), "rb") as file:
         try:
+            # One thread: a pool thread of Arrow's that still holds a Python file when the interpreter ends aborts the process.
             if name.endswith(".csv"):
-                return pa.csv.read_csv(file)
+                return pa.csv.read_csv(file, read_options=pa.csv.ReadOptions(use_threads=False))
             schema = pa.parquet.read_schema(file)
             wanted = [
                 f.name
@@ -235,7 +236,7 @@ def _table(folder: Store, name: str) -> pa.Table:
                 or pa.types.is_integer(f.type)
             ]
             file.seek(0)
-            return pa.parquet.read_table(file, columns=wanted)
+            return pa.parquet.ParquetFile(file).read(columns=wanted, use_threads=False)
         except pa.ArrowInvalid as e:
             raise NoiseZooError(
                 f"{name} cannot be read as a table ({str(e).splitlines()[0]}): give CSV or Parquet."

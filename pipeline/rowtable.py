@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
@@ -35,16 +34,18 @@ def to_bytes(index: Index, numbers: np.ndarray) -> bytes:
         "names": index.names,
     }
     table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta).encode()})
-    buffer = io.BytesIO()
+    buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    return buffer.getvalue().to_pybytes()
 
 
 def from_bytes(data: bytes) -> tuple[Index, np.ndarray]:
     """The rows and their numbers in the source, as they were written."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(data))
+    # In this thread and from Arrow's own buffer: a pool thread that still holds a Python object when the interpreter ends aborts the process.
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     meta = json.loads(table.schema.metadata[_META])
     columns = [table.column(f"labels/{attribute}").to_numpy() for attribute in meta["attributes"]]
     extra: dict[str, np.ndarray] = {}
