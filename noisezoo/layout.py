@@ -26,6 +26,8 @@ ROWS = "rows"
 LABELS = "labels"
 SPACES = "spaces"
 LEDGER = "ledger"
+LEASES = "leases"
+"""Who works on which unit, while a build runs; no part of the format, no reader looks there, nothing of it is published."""
 LATENT = "latent"
 VALID = "valid"
 FIDELITY = "fidelity"
@@ -75,6 +77,10 @@ def chunk_key(path: str, shard: int, ndim: int) -> str:
 
 def ledger_path(space: str, shard: int | None = None) -> str:
     return f"{LEDGER}/{space}" + ("" if shard is None else f"/{shard:06d}.json")
+
+
+def lease_path(space: str, shard: int) -> str:
+    return f"{LEASES}/{space}/{shard:06d}.json"
 
 
 def check_name(name: str) -> str:

@@ -17,6 +17,7 @@ import fsspec
 import zarr
 from fsspec.implementations.local import LocalFileSystem
 
+from noisezoo import conditional
 from noisezoo.errors import NoiseZooError
 
 
@@ -70,6 +71,25 @@ class Store:
             os.replace(temporary, path)
         except OSError as e:
             Path(temporary).unlink(missing_ok=True)
+            raise _told(e, path) from e
+
+    def create(self, name: str, data: bytes) -> str | None:
+        """Put a file only if there is none, whole or not at all; its version, or None where there is one already."""
+        return self._put(name, data, None)
+
+    def replace(self, name: str, data: bytes, version: str) -> str | None:
+        """Put a file only if it is still of this version; its new version, or None where somebody else changed or removed it."""
+        return self._put(name, data, version)
+
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        """The bytes of a file and their version; FileNotFoundError when there is none."""
+        return conditional.read(self.fs, self.path(name))
+
+    def _put(self, name: str, data: bytes, version: str | None) -> str | None:
+        path = self.path(name)
+        try:
+            return conditional.put(self.fs, path, data, version)
+        except OSError as e:
             raise _told(e, path) from e
 
     def exists(self, name: str = "") -> bool:
