@@ -13,6 +13,10 @@ class NoiseZooError(Exception):
     """Something the user can mend; the message says how."""
 
 
+class StopsAllError(NoiseZooError):
+    """An error that whatever is tried next would meet too, such as a full disk: a build stops at once."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A tail for an error message that offers the nearest known words, or lists them all when none is near."""
     names = sorted(set(known))

@@ -51,6 +51,25 @@ def write(store: Store, entry: Entry) -> None:
     store.write(layout.ledger_path(entry.space, entry.shard), json.dumps(asdict(entry), indent=1).encode())
 
 
+def enter(store: Store, entry: Entry) -> Entry:
+    """Declare a unit finished, once: the entry that stands then. Call it after the unit's bytes are in place, and while the unit is ours.
+
+    Where another builder has entered the same bytes, its entry stands; one that says other bytes, or another configuration, is replaced.
+    """
+    name, data = layout.ledger_path(entry.space, entry.shard), json.dumps(asdict(entry), indent=1).encode()
+    while store.create(name, data) is None:
+        try:
+            _, version = store.read_version(name)
+            there = read(store, entry.space, entry.shard)
+        except FileNotFoundError:  # taken back this very moment
+            continue
+        if there is not None and (there.config_digest, there.files) == (entry.config_digest, entry.files):
+            return there
+        if store.replace(name, data, version) is not None:
+            break
+    return entry
+
+
 def read(store: Store, space: str, shard: int) -> Entry | None:
     """The entry of one unit; None where there is none, or where what is there cannot be an entry."""
     try:

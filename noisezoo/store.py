@@ -18,7 +18,7 @@ import zarr
 from fsspec.implementations.local import LocalFileSystem
 
 from noisezoo import conditional
-from noisezoo.errors import NoiseZooError
+from noisezoo.errors import NoiseZooError, StopsAllError
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class Store:
 def _told(error: OSError, path: str) -> Exception:
     """An operating-system error as a sentence, where we know the mend."""
     if error.errno == errno.ENOSPC or error.errno == errno.EDQUOT:
-        return NoiseZooError(
+        return StopsAllError(
             f"No space is left for {path}: free some and run the same command again; every finished unit is kept."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return NoiseZooError(f"Cannot write {path} ({error.strerror}): give a folder you may write to, with dir=….")
+        return StopsAllError(f"Cannot write {path} ({error.strerror}): give a folder you may write to, with dir=….")
     return error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -189,9 +189,13 @@ class Unit:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_unit(store: Store, group: zarr.Group, unit: Unit) -> Entry:
-    """Put a unit's arrays in place, then enter it in the ledger. `group` is the space's group."""
-    files: dict[str, str] = {}
+class TakenError(NoiseZooError):
+    """The unit has become another builder's while we computed it."""
+
+
+def write_unit(store: Store, group: zarr.Group, unit: Unit, is_ours: Callable[[], bool] = lambda: True) -> Entry:
+    """Put a unit's arrays in place, then enter it in the ledger. `group` is the space's group; `is_ours` is asked before each write whether the unit still is."""
+    files: dict[str, bytes] = {}
     rows = range(0)
     for name, values in unit.arrays.items():
         array = group[name]
@@ -199,15 +203,16 @@ def write_unit(store: Store, group: zarr.Group, unit: Unit) -> Entry:
         shard_rows = (array.shards or array.chunks)[0]
         rows = layout.span(unit.shard, array.shape[0], shard_rows)
         key = layout.chunk_key(layout.array_path(unit.space, name), unit.shard, array.ndim)
-        data = encode(array, rows, values)
+        files[key] = encode(array, rows, values)
+    for key, data in files.items():
+        _check(is_ours, unit)
         store.write(key, data)
-        files[key] = hashlib.sha256(data).hexdigest()
     entry = Entry(
         space=unit.space,
         shard=unit.shard,
         rows=(rows.start, rows.stop),
         config_digest=unit.config_digest,
-        files=files,
+        files={key: hashlib.sha256(data).hexdigest() for key, data in files.items()},
         valid=int(np.count_nonzero(unit.arrays[layout.VALID])),
         invalid={str(row): reason for row, reason in sorted(unit.invalid.items())},
         rescued=unit.rescued,
@@ -217,8 +222,13 @@ def write_unit(store: Store, group: zarr.Group, unit: Unit) -> Entry:
         versions=dict(unit.versions),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    ledger.write(store, entry)
-    return entry
+    _check(is_ours, unit)
+    return ledger.enter(store, entry)
+
+
+def _check(is_ours: Callable[[], bool], unit: Unit) -> None:
+    if not is_ours():
+        raise TakenError(f"Shard {unit.shard} of {unit.space} is computed by another build: nothing is lost, go on.")
 
 
 def encode(array: zarr.Array, rows: range, values: np.ndarray) -> bytes:
