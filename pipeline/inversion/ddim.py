@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
-from noisezoo.errors import NoiseZooError, nearest
 from pipeline.inversion.denoiser import Denoiser
 from pipeline.inversion.paths import Times
 from pipeline.inversion.states import State, States
 
 
-def invert(model: Denoiser, x: Tensor, times: Times, variant: str = "diffusers") -> States:
+def invert(model: Denoiser, x: Tensor, times: Times, variant: Literal["diffusers", "authors"] = "diffusers") -> States:
     """Song et al., arXiv 2010.02502, eq. 14 run towards noise: x' = alpha' x0_hat + sigma' eps_hat.
 
     The true inverse of a sampling step from (x', t') to (x, t) uses eps_hat(x', t'), which is not yet known. The variants differ in their guess:
@@ -20,10 +21,6 @@ def invert(model: Denoiser, x: Tensor, times: Times, variant: str = "diffusers")
       t' - T // steps and not the timestep before t', which differ for the spacing trailing when steps does not divide T. (Another quirk, its
       clipping of x0_hat by default, is not kept: models that are inverted set clip_sample to false.)
     """
-    if variant not in ("authors", "diffusers"):
-        raise NoiseZooError(
-            f"the inverter ddim has no variant '{variant}': {nearest(variant, ('authors', 'diffusers'))}"
-        )
     yield State(times.nodes[0], x)
     for node, (earlier, t) in zip(times.nodes, times.steps(), strict=False):
         told, level = (node, node) if variant == "authors" else (t, earlier)

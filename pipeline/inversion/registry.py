@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -59,17 +59,34 @@ def calls(name: str, steps: int, forward_first: int = 0, **options: Any) -> int:
 
 
 def check(name: str, steps: int, forward_first: int = 0, seed: int = 0, **options: Any) -> None:
-    """Refuses, before any work, a name, an option or a number that no inversion can use."""
-    known = list(inspect.signature(get(name).invert).parameters)[3:]
-    for option in options:
-        if option not in known:
+    """Refuses, before any work, a name, an option or a value that no inversion can use."""
+    walk = get(name).invert
+    known = list(inspect.signature(walk).parameters)[3:]
+    wanted = get_type_hints(walk) | {"steps": int}
+    for option, value in {"steps": steps, **options}.items():
+        if option not in ("steps", *known):
             raise NoiseZooError(
-                f"the inverter {name} has no option '{option}': {nearest(option, ['name', 'steps', 'forward_first', *known])}"
+                f"the inverter {name} has no option '{option}': {nearest(option, ['name', 'steps', 'forward_first', 'seed', *known])}"
             )
-    if not 0 <= forward_first < steps:
+        _check_value(f"inverter.{option}", value, wanted[option])
+    if not (isinstance(forward_first, int) and 0 <= forward_first < steps):
         raise NoiseZooError(
             f"inverter.forward_first is {forward_first} of {steps} steps: set it between 0 and {steps - 1}."
         )
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise NoiseZooError(f"inverter.seed is {seed}: give a whole number, such as inverter.seed=1.")
+
+
+def _check_value(option: str, value: Any, wanted: Any) -> None:
+    """An option's value against its annotation: one of a few words, a whole number above 0, or a number from 0 on."""
+    if get_origin(wanted) is Literal:
+        if value not in get_args(wanted):
+            raise NoiseZooError(f"{option} is '{value}': {nearest(str(value), get_args(wanted))}")
+    elif wanted is int:
+        if isinstance(value, bool) or not (isinstance(value, int) and value > 0):
+            raise NoiseZooError(f"{option} is {value}: give a whole number above 0.")
+    elif isinstance(value, bool) or not (isinstance(value, int | float) and value >= 0):
+        raise NoiseZooError(f"{option} is {value}: give a number, 0 or more.")
 
 
 def invert(

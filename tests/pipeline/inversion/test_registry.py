@@ -149,18 +149,20 @@ def test_half_precision_input_is_walked_in_fp32() -> None:
         ({"name": "heun", "steps": 10, "tolerance": 1e-3}, "heun has no option 'tolerance'"),
         ({"name": "fixed_point", "steps": 10, "tolerence": 1e-3}, "did you mean 'tolerance'"),
         ({"name": "ddim", "steps": 10, "forward_first": 10}, "between 0 and 9"),
-        ({"name": "ddim", "steps": 0}, "steps"),
+        ({"name": "ddim", "steps": 0}, "inverter.steps is 0: give a whole number above 0"),
+        ({"name": "ddim", "steps": None}, "inverter.steps is None"),
+        ({"name": "ddim", "steps": 2.5}, "inverter.steps is 2.5"),
+        ({"name": "ddim", "steps": 5, "forward_first": 1.5}, "between 0 and 4"),
+        ({"name": "ddim", "steps": 5, "seed": "one"}, "inverter.seed is one"),
+        ({"name": "ddim", "steps": 5, "variant": "author"}, "variant is 'author': did you mean 'authors'"),
+        ({"name": "fixed_point", "steps": 5, "tolerance": -1e-3}, "tolerance is -0.001: give a number, 0 or more"),
+        ({"name": "fixed_point", "steps": 5, "iterations": 0}, "iterations is 0: give a whole number above 0"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_it_begins(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(NoiseZooError, match=message) as refusal:
         check(**arguments)
     assert "\n" not in str(refusal.value)
-
-
-def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(NoiseZooError, match="no variant 'author': did you mean 'authors'"):
-        last(invert(GAUSSIAN.along(from_scheduler(PATHS["flow"])), GAUSSIAN.sample(2), "ddim", 5, variant="author"))
 
 
 @pytest.mark.parametrize("name", INVERTERS)
