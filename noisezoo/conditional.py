@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,13 +24,11 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from noisezoo.errors import NoiseZooError
+from noisezoo.retry import TRIES, again, is_passing, wait
 
-TRIES = 6
-FIRST_WAIT = 0.2
-"""Seconds before a second try; each further wait is twice as long."""
 LOCK_SECONDS = 5.0
-"""How long a disk's lock is waited for before the file counts as another's."""
-LOCK = ".lock"
+"""How long a file's lock is waited for before the file counts as another's."""
+TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.(tmp|part)")
 
 
 def put(fs: Any, path: str, data: bytes, version: str | None) -> str | None:
@@ -60,39 +59,58 @@ def _backend(fs: Any, path: str) -> tuple[Put, Read]:
     )
 
 
-# Disks. A link to a file that is complete either appears or is refused; replacing takes the folder's lock, which the kernel releases when its holder dies.
+# Disks. A link to a file that is complete either appears or is refused. Who replaces a file holds the lock of the file that is there, which the kernel
+# releases when its holder dies; whoever waited for it then finds another file under the name.
 
 
 def _put_on_disk(fs: Any, path: str, data: bytes, version: str | None) -> str | None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with temporary(path, data) as ready:
-        if version is None:
-            if not _link(ready, path):
-                return None
-        else:
-            with _locked(os.path.dirname(path)) as is_ours:
-                try:
-                    if not is_ours or _read_from_disk(fs, path)[1] != version:
-                        return None
-                except FileNotFoundError:
-                    return None
-                os.replace(ready, path)
+    if version is None:
+        with temporary(path, data) as ready:
+            return _content(data) if _link(ready, path) else None
+    try:
+        there = open(path, "r+b")  # noqa: SIM115 (closed below)
+    except FileNotFoundError:
+        return None
+    with there:
+        if not _locked(there.fileno(), LOCK_SECONDS) or not _is_at(there.fileno(), path):
+            return None
+        if _content(there.read()) != version:
+            return None
+        with temporary(path, data) as ready:
+            os.replace(ready, path)
     return _content(data)
 
 
 @contextmanager
 def temporary(path: str, data: bytes) -> Iterator[str]:
-    """A complete file on the same disk under a name that no reader looks for; gone afterwards, unless it was renamed."""
-    name = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with open(name, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield name
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
+    """A complete file on the same disk under a name that no reader looks for; gone afterwards, unless it was renamed. Its lock says that somebody still works on it."""
+    while True:
+        name = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+        file = open(name, "xb")  # noqa: SIM115 (closed below)
+        with file:
+            # Swept away between these two lines, it is made again.
+            if _locked(file.fileno(), 0.0) and not _is_at(file.fileno(), name):
+                continue
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                yield name
+                return
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+
+
+def sweep(folder: str) -> None:
+    """Remove what killed processes left half written anywhere in a folder; what living ones work on stays."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if TEMPORARY.fullmatch(name):
+                with suppress(OSError), open(os.path.join(place, name), "r+b") as file:
+                    if _locked(file.fileno(), 0.0):
+                        os.unlink(file.name)
 
 
 def _link(ready: str, path: str) -> bool:
@@ -103,7 +121,7 @@ def _link(ready: str, path: str) -> bool:
         # Over NFS a link may be made, its answer lost, and asked for again: two names tell.
         return os.stat(ready).st_nlink == 2
     except OSError as e:
-        if e.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+        if e.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise NoiseZooError(
                 f"The disk that holds {path} knows no hard links, without which two builds could spoil each other: give another folder with dir=…."
             ) from e
@@ -120,33 +138,35 @@ def _content(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@contextmanager
-def _locked(folder: str) -> Iterator[bool]:
-    """Hold a folder's lock; False where another holds it for longer than anyone should, such as a process that was stopped."""
-    import fcntl  # not on Windows, where zoos are read
-
-    descriptor = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CREAT, 0o666)
+def _locked(descriptor: int, seconds: float) -> bool:
+    """Take the lock of an open file, held until it is closed; False where another holds it for longer, such as a process that was stopped, or where there are no locks."""
     try:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    yield False
-                    return
-                time.sleep(0.01)
-        yield True
-    finally:
-        os.close(descriptor)
+        import fcntl
+    except ImportError:  # Windows, where zoos are read
+        return False
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError as e:
+            if e.errno not in (errno.EWOULDBLOCK, errno.EACCES) or time.monotonic() >= until:
+                return False
+        time.sleep(0.01)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether the open file is still the one of this name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
 
 
 # Object stores.
 
 
 def _put_on_s3(fs: Any, path: str, data: bytes, version: str | None) -> str | None:
-    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore.exceptions import ClientError
     from fsspec.asyn import sync
     from s3fs.errors import translate_boto_error
 
@@ -163,28 +183,21 @@ def _put_on_s3(fs: Any, path: str, data: bytes, version: str | None) -> str | No
     for attempt in range(TRIES):
         try:
             answer = sync(fs.loop, send)
-        except ClientError as e:
-            status = int(e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            is_unheard |= bool(e.response.get("ResponseMetadata", {}).get("RetryAttempts", 0))
-            if status == 412 or (status == 404 and version is not None and _code(e) != "NoSuchBucket"):
+        except Exception as e:
+            about = e.response if isinstance(e, ClientError) else {}
+            status = about.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            # The client has asked again by itself, or nobody knows what became of the request.
+            is_unheard |= bool(about.get("ResponseMetadata", {}).get("RetryAttempts")) or status == 0 or status >= 500
+            has_no_bucket = about.get("Error", {}).get("Code") == "NoSuchBucket"
+            if status == 412 or (status == 404 and version is not None and not has_no_bucket):
                 return _ours(_read_from_s3, fs, path, data) if is_unheard else None
-            # 409: another conditional write of the same key was under way; it did not count as ours.
-            if (status < 500 and status not in (409, 429)) or attempt == TRIES - 1:
+            if attempt == TRIES - 1 or not is_passing(e):
                 raise translate_boto_error(e) from e
-            is_unheard |= status >= 500
-        except (HTTPClientError, OSError):
-            if attempt == TRIES - 1:
-                raise
-            is_unheard = True
         else:
             fs.invalidate_cache(path)
             return str(answer["ETag"])
-        time.sleep(FIRST_WAIT * 2**attempt)
-    raise AssertionError("every last try answers or raises")
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+        wait(attempt)
+    raise AssertionError("the last try answers or raises")
 
 
 def _read_from_s3(fs: Any, path: str) -> tuple[bytes, str]:
@@ -245,28 +258,3 @@ def _ours(read: Read, fs: Any, path: str, data: bytes) -> str | None:
     except FileNotFoundError:
         return None
     return version if there == data else None
-
-
-def again(act: Callable[[], Any]) -> Any:
-    """What `act` gives, tried several times where the store or the network fails in passing."""
-    for attempt in range(TRIES):
-        try:
-            return act()
-        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
-            raise
-        except Exception as e:
-            if attempt == TRIES - 1 or not _is_passing(e):
-                raise
-        time.sleep(FIRST_WAIT * 2**attempt)
-    raise AssertionError("every last try answers or raises")
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether the same request may succeed later: the server's own failures, timeouts, cut connections."""
-    # By name, so that no client library needs to be there: botocore's and aiohttp's errors of a connection that broke.
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(
-        isinstance(error, ConnectionError | TimeoutError)
-        or (isinstance(error, OSError) and error.errno in (errno.EREMOTEIO, errno.EBUSY, errno.EIO))
-        or names & {"HTTPClientError", "ClientPayloadError", "IncompleteRead", "ResponseParserError", "FSTimeoutError"}
-    )

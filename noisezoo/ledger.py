@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,31 +51,41 @@ def write(store: Store, entry: Entry) -> None:
     store.write(layout.ledger_path(entry.space, entry.shard), json.dumps(asdict(entry), indent=1).encode())
 
 
-def enter(store: Store, entry: Entry) -> Entry:
-    """Declare a unit finished, once: the entry that stands then. Call it after the unit's bytes are in place, and while the unit is ours.
+def enter(store: Store, entry: Entry, check: Callable[[], None] = lambda: None) -> Entry:
+    """Declare a unit finished, once: the entry that stands then. Call it after the unit's bytes are in place; `check` raises where the unit has become another's.
 
     Where another builder has entered the same bytes, its entry stands; one that says other bytes, or another configuration, is replaced.
     """
     name, data = layout.ledger_path(entry.space, entry.shard), json.dumps(asdict(entry), indent=1).encode()
-    while store.create(name, data) is None:
+    while True:
+        check()
+        if store.create(name, data) is not None:
+            return entry
         try:
-            _, version = store.read_version(name)
-            there = read(store, entry.space, entry.shard)
+            text, version = store.read_version(name)
         except FileNotFoundError:  # taken back this very moment
             continue
+        there = _parsed(text)
         if there is not None and (there.config_digest, there.files) == (entry.config_digest, entry.files):
             return there
+        check()
         if store.replace(name, data, version) is not None:
-            break
-    return entry
+            return entry
 
 
 def read(store: Store, space: str, shard: int) -> Entry | None:
     """The entry of one unit; None where there is none, or where what is there cannot be an entry."""
     try:
-        facts = json.loads(store.read(layout.ledger_path(space, shard)))
+        return _parsed(store.read(layout.ledger_path(space, shard)))
+    except FileNotFoundError:
+        return None
+
+
+def _parsed(data: bytes) -> Entry | None:
+    try:
+        facts = json.loads(data)
         return Entry(**{**facts, "rows": tuple(facts["rows"])})
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         return None
 
 
@@ -85,12 +95,11 @@ def retract(store: Store, space: str, shard: int) -> None:
 
 
 def entries(store: Store, space: str) -> Iterator[Entry]:
-    """All entries of a space, by shard."""
-    for name in store.names(layout.ledger_path(space)):
-        if name.endswith(".json"):
-            entry = read(store, space, int(name.removesuffix(".json")))
-            if entry is not None:
-                yield entry
+    """All entries of a space, by shard: one listing, and many of them read at once."""
+    folder = layout.ledger_path(space)
+    names = [f"{folder}/{name}" for name in store.names(folder) if name.endswith(".json")]
+    found = store.read_many(names)
+    yield from (entry for name in names if name in found and (entry := _parsed(found[name])) is not None)
 
 
 def finished(store: Store, space: str, config_digest: str) -> dict[int, Entry]:

@@ -1,24 +1,32 @@
 """Files of a zoo by URL: a folder, `s3://`, `gs://`, `hf://`, anything that fsspec opens.
 
 Zarr reads arrays through its own stores; this module is for what is not an array (the ledger) and for writing a shard as one object, all or nothing.
+Credentials come from the environment alone, as the stores' own tools read it; what fails in passing is tried again, and then told in a sentence.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import zarr
 from fsspec.implementations.local import LocalFileSystem
 
-from noisezoo import conditional
+from noisezoo import conditional, retry
 from noisezoo.errors import NoiseZooError, StopsAllError
+from noisezoo.secrets import checked, hidden
+
+ATTEMPTS = 4
+"""Of one request by the S3 client, unless AWS_MAX_ATTEMPTS says otherwise."""
+CONNECTIONS = 64
+"""Requests under way at once when many small files are read."""
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -30,9 +38,11 @@ class Store:
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         try:
-            fs, root = fsspec.core.url_to_fs(self.url)
+            fs, root = fsspec.core.url_to_fs(checked(self.url), **options(self.url))
         except (ImportError, ValueError) as e:
-            raise NoiseZooError(f"Cannot open {self.url}: {e}.") from e
+            raise NoiseZooError(f"Cannot open {hidden(self.url)}: {hidden(str(e)).rstrip('.')}.") from e
+        if hasattr(fs, "retries"):
+            fs.retries = 2  # around those of the client, which asks again by itself
         return fs, root.rstrip("/")
 
     @property
@@ -51,26 +61,36 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; FileNotFoundError when there is none."""
-        data: bytes = self._opened[0].cat_file(self.path(name))
+        if self.is_local:
+            return Path(self.path(name)).read_bytes()
+        data: bytes = self._asked(lambda: self.fs.cat_file(self.path(name)))
         return data
+
+    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of many small files, many of them at once; files that are not there are left out."""
+        if self.is_local or not self.fs.async_impl:
+            return {name: data for name in names if (data := self._read_or_none(name)) is not None}
+        paths = {self.path(name): name for name in names}
+        found = self._asked(lambda: _cat_all(self.fs, list(paths)))
+        return {paths[path]: data for path, data in found.items()}
+
+    def _read_or_none(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file in place as a whole: a reader sees the old bytes or the new, never a part, and a crash leaves no half of it."""
         path = self.path(name)
         if not self.is_local:
-            self._opened[0].pipe_file(path, data)
+            self._asked(lambda: self.fs.pipe_file(path, data), is_write=True)
             return
-        # A name that no reader of the format looks for, in the same folder, so that the rename is atomic.
-        temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(temporary, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
+            with conditional.temporary(path, data) as ready:
+                os.replace(ready, path)
         except OSError as e:
-            Path(temporary).unlink(missing_ok=True)
             raise _told(e, path) from e
 
     def create(self, name: str, data: bytes) -> str | None:
@@ -81,36 +101,48 @@ class Store:
         """Put a file only if it is still of this version; its new version, or None where somebody else changed or removed it."""
         return self._put(name, data, version)
 
-    def read_version(self, name: str) -> tuple[bytes, str]:
-        """The bytes of a file and their version; FileNotFoundError when there is none."""
-        return conditional.read(self.fs, self.path(name))
-
     def _put(self, name: str, data: bytes, version: str | None) -> str | None:
         path = self.path(name)
+        if not self.is_local:
+            return self._asked(lambda: conditional.put(self.fs, path, data, version), is_write=True)
         try:
             return conditional.put(self.fs, path, data, version)
         except OSError as e:
             raise _told(e, path) from e
 
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        """The bytes of a file and their version; FileNotFoundError when there is none."""
+        return self._asked(lambda: conditional.read(self.fs, self.path(name)))
+
     def exists(self, name: str = "") -> bool:
-        return bool(self._opened[0].exists(self.path(name)))
+        return self._asked(lambda: bool(self.fs.exists(self.path(name))))
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; FileNotFoundError when there is none."""
+        return self._asked(lambda: int(self.fs.size(self.path(name))))
 
     def names(self, folder: str = "") -> list[str]:
         """Names directly inside a folder, sorted; none when it does not exist."""
-        fs = self._opened[0]
-        fs.invalidate_cache()
+
+        def ask() -> list[str]:
+            self.fs.invalidate_cache()
+            return list(self.fs.ls(self.path(folder), detail=False))
+
         try:
-            found = fs.ls(self.path(folder), detail=False)
+            found = self._asked(ask)
         except FileNotFoundError:
             return []
         return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
 
     def files(self, folder: str = "") -> list[str]:
         """Names of all files under a folder, relative to the store, sorted."""
-        fs = self._opened[0]
-        fs.invalidate_cache()
+
+        def ask() -> list[str]:
+            self.fs.invalidate_cache()
+            return list(self.fs.find(self.path(folder)))
+
         try:
-            found = fs.find(self.path(folder))
+            found = self._asked(ask)
         except FileNotFoundError:
             return []
         return sorted(os.path.relpath(p, self.path()).replace(os.sep, "/") for p in found)
@@ -118,11 +150,69 @@ class Store:
     def remove(self, name: str) -> None:
         """Delete a file or folder if it is there."""
         if self.exists(name):
-            self._opened[0].rm(self.path(name), recursive=True)
+            self._asked(lambda: self.fs.rm(self.path(name), recursive=True))
+
+    def unlink(self, name: str) -> None:
+        """Delete one file if it is there, in one request."""
+        try:
+            self._asked(lambda: self.fs.rm_file(self.path(name)))
+        except FileNotFoundError:
+            return
+
+    def sweep(self, folder: str = "") -> None:
+        """Remove what killed processes left half written under a folder. Object stores show no halves."""
+        if self.is_local:
+            conditional.sweep(self.path(folder))
 
     def group(self, mode: str = "r") -> zarr.Group:
         """The Zarr group at this URL."""
-        return zarr.open_group(self.path() if self.is_local else self.url, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+        if self.is_local:
+            return zarr.open_group(self.path(), mode=mode, zarr_format=3)  # type: ignore[arg-type]
+        return zarr.open_group(self.url, mode=mode, zarr_format=3, storage_options=options(checked(self.url)))  # type: ignore[arg-type]
+
+    def _asked(self, act: Callable[[], A], *, is_write: bool = False) -> A:
+        """What a request gives, asked again where that may help. That a file is not there is an answer, unless something was to be put there."""
+        if self.is_local:
+            return act()
+        try:
+            return retry.again(act)
+        except NoiseZooError:
+            raise
+        except Exception as e:
+            sentence = None if isinstance(e, FileNotFoundError) and not is_write else retry.told(e, self.url)
+            if sentence is None:
+                raise
+            raise sentence from e
+
+
+def options(url: str) -> dict[str, Any]:
+    """What the file system of an address is opened with, besides what fsspec's own configuration says."""
+    if not url.startswith(("s3://", "s3a://")):
+        return {}
+    config = dict(fsspec.config.conf.get("s3", {}).get("config_kwargs", {}))
+    config.setdefault("max_pool_connections", CONNECTIONS)
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        config.setdefault("retries", {"mode": "standard", "total_max_attempts": ATTEMPTS})
+    return {"config_kwargs": config}
+
+
+def _cat_all(fs: Any, paths: Sequence[str]) -> dict[str, bytes]:
+    """Many small files of an asynchronous file system, one request each."""
+    from fsspec.asyn import _run_coros_in_chunks, sync
+
+    async def fetch() -> Any:
+        # `max_concurrency=1` spares S3 the question of how long a file is before it is read.
+        plainly = {"max_concurrency": 1} if hasattr(fs, "max_concurrency") else {}
+        tasks = [fs._cat_file(path, **plainly) for path in paths]
+        return await _run_coros_in_chunks(tasks, batch_size=CONNECTIONS, return_exceptions=True)
+
+    found: dict[str, bytes] = {}
+    for path, data in zip(paths, sync(fs.loop, fetch), strict=True):
+        if isinstance(data, bytes):
+            found[path] = data
+        elif not isinstance(data, FileNotFoundError):
+            raise data
+    return found
 
 
 def _told(error: OSError, path: str) -> Exception:

@@ -26,6 +26,8 @@ from noisezoo.ledger import Entry
 from noisezoo.store import Store
 
 TABLE_CHUNK_ROWS = 1 << 18
+SETTLE_TRIES = 5
+"""How often a file may be changed under our hands before that is an error: each builder that lost its unit does it once at most."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,11 @@ class TakenError(NoiseZooError):
 
 
 def write_unit(store: Store, group: zarr.Group, unit: Unit, is_ours: Callable[[], bool] = lambda: True) -> Entry:
-    """Put a unit's arrays in place, then enter it in the ledger. `group` is the space's group; `is_ours` is asked before each write whether the unit still is."""
+    """Put a unit's arrays in place, then enter it in the ledger. `group` is the space's group; `is_ours` is asked before each write whether the unit still is.
+
+    Two builders of one unit do no harm, however late one of them writes: a file is created only where there is none, other bytes are replaced only if they
+    are still the ones that were read, and the unit is entered once. `pipeline.leases` says why that suffices.
+    """
     files: dict[str, bytes] = {}
     rows = range(0)
     for name, values in unit.arrays.items():
@@ -205,8 +211,7 @@ def write_unit(store: Store, group: zarr.Group, unit: Unit, is_ours: Callable[[]
         key = layout.chunk_key(layout.array_path(unit.space, name), unit.shard, array.ndim)
         files[key] = encode(array, rows, values)
     for key, data in files.items():
-        _check(is_ours, unit)
-        store.write(key, data)
+        _settle(store, key, data, lambda: _check(is_ours, unit))
     entry = Entry(
         space=unit.space,
         shard=unit.shard,
@@ -222,8 +227,27 @@ def write_unit(store: Store, group: zarr.Group, unit: Unit, is_ours: Callable[[]
         versions=dict(unit.versions),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    _check(is_ours, unit)
-    return ledger.enter(store, entry)
+    return ledger.enter(store, entry, lambda: _check(is_ours, unit))
+
+
+def _settle(store: Store, key: str, data: bytes, check: Callable[[], None]) -> None:
+    """See to it that a file holds these bytes."""
+    for _ in range(SETTLE_TRIES):
+        check()
+        if store.create(key, data) is not None:
+            return
+        try:
+            there, version = store.read_version(key)
+        except FileNotFoundError:  # taken away this very moment
+            continue
+        if there == data:
+            return
+        check()
+        if store.replace(key, data, version) is not None:
+            return
+    raise NoiseZooError(
+        f"{key} in {store.url} is changed by somebody else again and again: stop the other builds of this zoo, and type the same command again."
+    )
 
 
 def _check(is_ours: Callable[[], bool], unit: Unit) -> None:

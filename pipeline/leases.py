@@ -95,7 +95,7 @@ class Lease:
         """Remove the lease of a unit whose entry is in the ledger: whoever held it by now needs it no more."""
         with self._lock:
             self.is_lost = True
-            self.store.remove(self.name)
+            self.store.unlink(self.name)
 
     def _change(self, data: bytes) -> bool:
         if self.is_lost:
