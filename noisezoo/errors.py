@@ -17,6 +17,14 @@ class StopsAllError(NoiseZooError):
     """An error that whatever is tried next would meet too, such as a full disk: a build stops at once."""
 
 
+class UnfinishedError(NoiseZooError):
+    """Units are left that could not be computed; other spaces may still be, unless it `stops_all`."""
+
+    def __init__(self, message: str, *, stops_all: bool = False) -> None:
+        super().__init__(message)
+        self.stops_all = stops_all
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A tail for an error message that offers the nearest known words, or lists them all when none is near."""
     names = sorted(set(known))

@@ -28,6 +28,8 @@ SPACES = "spaces"
 LEDGER = "ledger"
 LEASES = "leases"
 """Who works on which unit, while a build runs; no part of the format, no reader looks there, nothing of it is published."""
+FAILURES = "failures"
+"""What could not be computed, and why; as leases, no part of the format."""
 LATENT = "latent"
 VALID = "valid"
 FIDELITY = "fidelity"
@@ -81,6 +83,10 @@ def ledger_path(space: str, shard: int | None = None) -> str:
 
 def lease_path(space: str, shard: int) -> str:
     return f"{LEASES}/{space}/{shard:06d}.json"
+
+
+def failure_path(space: str, shard: int | None = None) -> str:
+    return f"{FAILURES}/{space}" + ("" if shard is None else f"/{shard:06d}.json")
 
 
 def check_name(name: str) -> str:

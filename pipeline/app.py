@@ -11,7 +11,8 @@ from hydra import compose
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import config
+from noisezoo.errors import NoiseZooError, UnfinishedError
+from pipeline import config, kept
 from pipeline.overrides import CONF, WRONG, as_edit, composed, divide, plainly, told, with_spaces
 from pipeline.progress import say
 
@@ -27,6 +28,7 @@ STAGES = {
     "publish": ("publish",),
     "status": ("status",),
 }
+COMPUTING = {"invert", "encode"}
 NEED_SPACES = {"invert", "encode", "study", "edit"}
 INTERRUPTED = 130
 
@@ -57,8 +59,18 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         try:
             if NEED_SPACES & set(STAGES[command]):
                 fill_spaces(cfg)
+            left: list[Exception] = []
             for stage in STAGES[command]:
-                get_method(cfg[stage]._target_)(cfg)
+                if left and stage not in COMPUTING:
+                    break
+                try:
+                    get_method(cfg[stage]._target_)(cfg)
+                except UnfinishedError as e:  # the spaces of the other stage need not wait for these
+                    left.append(e)
+                    if e.stops_all:
+                        break
+            if left:
+                raise NoiseZooError(" ".join(map(str, left)))
         except BaseException as e:  # Hydra would print it first; it is raised again below
             ended.append(e)
 
@@ -71,6 +83,8 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         return INTERRUPTED
     except WRONG as e:
         raise told(e, overrides, flags) from e
+    finally:
+        kept.close()
     return 0
 
 

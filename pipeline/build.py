@@ -12,12 +12,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from noisezoo import writer
+from noisezoo.errors import UnfinishedError
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
+from pipeline import failures
 from pipeline.config import plain
-from pipeline.progress import Board, log_file, say
+from pipeline.progress import LOG, Board, log_file, say
+from pipeline.queue import Queue
+from pipeline.runners import Runner
 from pipeline.spaces.base import Generates, Space
-from pipeline.units import Order, left
+from pipeline.units import Failed, Order, left
+
+NAMED = 5
+"""Units that are named one by one in a message."""
 
 
 def space_configs(cfg: DictConfig) -> dict[str, dict[str, Any]]:
@@ -60,14 +67,51 @@ def compute(cfg: DictConfig, settings: DictConfig, wanted: Callable[[Space], boo
             batch=settings.batch,
             decode_threads=settings.decode_threads,
             fidelity_rows=settings.fidelity_rows,
+            threads=cfg.threads,
+            lease_seconds=cfg.lease_seconds,
         )
-        runner = instantiate(cfg.runner)
-        with Board(totals, work.done) as board:
-            for entry in runner.run(order, work.jobs, board.add):
-                if entry.invalid:
-                    say(
-                        f"{entry.space} shard {entry.shard}: {len(entry.invalid)} rows invalid, first {next(iter(entry.invalid.items()))}"
-                    )
+        runner: Runner = instantiate(cfg.runner, _convert_="all")
+        queue = Queue(work.jobs, cfg.attempts, held_seconds=min(5.0, cfg.lease_seconds / 4))
+        follow(store, runner, order, queue, Board(totals, work.done))
+
+
+def follow(store: Store, runner: Runner, order: Order, queue: Queue, board: Board) -> None:
+    """Run the queue to its end, tell what happens, and keep a record of what fails; raise where units are left."""
+    recorded = failures.recorded(store, order.spaces)
+    with board:
+        for result in runner.run(order, queue, board.add):
+            if isinstance(result, Failed):
+                for space in result.job.spaces:
+                    recorded.add((space, result.job.shard))
+                    failures.record(store, space, result)
+                say(f"{', '.join(result.job.spaces)} shard {result.job.shard} failed: {result.error}")
+                LOG.info(result.trace)
+                continue
+            if (result.space, result.shard) in recorded:
+                failures.forget(store, result.space, result.shard)
+            if result.invalid:
+                say(
+                    f"{result.space} shard {result.shard}: {len(result.invalid)} rows invalid, first {next(iter(result.invalid.items()))}"
+                )
+    if queue.hopeless is not None:
+        raise UnfinishedError(_left(queue, order), stops_all=queue.hopeless.stops_all or queue.hopeless.ends_worker)
+    if queue.set_aside:
+        raise UnfinishedError(_left(queue, order))
+
+
+def _left(queue: Queue, order: Order) -> str:
+    """What is left of a build, and why, in one sentence."""
+    aside = queue.set_aside or ([queue.hopeless] if queue.hopeless else [])
+    named = [f"{space} shard {failed.job.shard}" for failed in aside for space in failed.job.spaces]
+    last = queue.hopeless or aside[-1]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    reason = last.error.rstrip(".")
+    if queue.hopeless is not None:
+        return f"Stopped at {', '.join(named[:NAMED])}{more}, because what failed would fail everywhere: {reason}."
+    return (
+        f"{len(named)} unit{'s' if len(named) > 1 else ''} could not be computed ({', '.join(named[:NAMED])}{more}; {reason}); "
+        f"the rest is finished: mend that and type the same command again."
+    )
 
 
 def add_spaces(store: Store, spaces: Mapping[str, Space], rebuild: set[str], fidelity_rows: int) -> dict[str, str]:

@@ -118,6 +118,12 @@ class Config:
     rebuild: list[str] = field(default_factory=list)
     """Spaces to delete and compute anew."""
     device: str = "auto"
+    threads: int | None = None
+    """Threads of a computation on a CPU, torch's own choice by default; the last bits of a sum may depend on it."""
+    attempts: int = 3
+    """So often a unit may fail before it is set aside and the rest goes on."""
+    lease_seconds: float = 60.0
+    """So long after its last sign of life a worker's unit is free for others."""
     dataset: Any = MISSING
     inverter: Any = MISSING
     runner: Any = MISSING

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noisezoo import layout, ledger
+from noisezoo.ledger import Entry
 from noisezoo.store import Store
 
 
@@ -36,6 +37,37 @@ class Order:
     """Rows in a batch; the space's own limit by default."""
     decode_threads: int = 2
     fidelity_rows: int = 4
+    threads: int | None = None
+    """Threads of one computation on a CPU; torch's own choice by default. Sums may differ in their last bits with another number."""
+    lease_seconds: float = 120.0
+    """So long after its last sign of life a worker's units are free for others."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A unit that another build is computing."""
+
+    job: Job
+    """The shard and that one space."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Units that could not be computed, and why."""
+
+    job: Job
+    """The shard and those spaces."""
+    error: str
+    worker: str = ""
+    trace: str = ""
+    stops_all: bool = False
+    """Every other unit would meet the same error."""
+    ends_worker: bool = False
+    """Nothing more can be computed in that process."""
+
+
+Result = Entry | Held | Failed
+"""What becomes of a unit."""
 
 
 @dataclass

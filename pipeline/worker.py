@@ -1,7 +1,8 @@
 """The worker: the only place where spaces meet stores.
 
-It turns jobs into ledger entries: reads a shard's images, decodes them ahead of the model in threads, batches, computes,
+It turns jobs into ledger entries: claims units, reads a shard's images, decodes them ahead of the model in threads, batches, computes,
 rescues rows that are not finite, backs off when memory runs out, samples fidelity, and hands whole units to a writing thread so that the model never waits for the disk.
+What goes wrong with one unit is told as a result, and the others go on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import os
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,15 +24,16 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 
-from noisezoo import layout
-from noisezoo.ledger import Entry
+from noisezoo import layout, ledger
+from noisezoo.errors import NoiseZooError, StopsAllError
 from noisezoo.store import Store
-from noisezoo.writer import Unit, write_unit
+from noisezoo.writer import TakenError, Unit, write_unit
 from pipeline import fidelity, shards
+from pipeline.claims import Claims
 from pipeline.decode import decode
 from pipeline.sources.base import Picture
 from pipeline.spaces.base import Generates, Space
-from pipeline.units import Job, Order
+from pipeline.units import Failed, Held, Job, Order, Result
 
 PENDING_WRITES = 2
 Report = Callable[[str, int], None]
@@ -61,6 +64,13 @@ class _Prepared:
     reason: str | None = None
 
 
+@dataclass(eq=False)
+class _Task:
+    """A job whose units are ours. Two tasks are never equal: a job that is tried again is another task."""
+
+    job: Job
+
+
 @dataclass
 class _Draft:
     """A unit while its batches come in."""
@@ -80,6 +90,8 @@ class Worker:
         self.order = order
         self.store = Store(order.zoo)
         self.device = pick_device(order.device)
+        if order.threads is not None:
+            torch.set_num_threads(order.threads)
         self.group = self.store.group("r+")
         facts = layout.check_format(self.group.attrs.asdict(), order.zoo)
         self.rows, self.shard_rows = int(facts["rows"]), int(facts["shard_rows"])
@@ -87,47 +99,111 @@ class Worker:
         self.batch: dict[str, int] = {}
         self._loaded: set[str] = set()
         self._who = f"{socket.gethostname()}:{os.getpid()}"
+        self.claims = Claims(self.store, self._who, order.lease_seconds)
         self._device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
-    def run(self, jobs: Iterable[Job], report: Report = lambda space, rows: None) -> Iterator[Entry]:
-        """Compute jobs in order and yield the entry of each unit once it is on the disk.
+    def run(self, jobs: Iterable[Job], report: Report = lambda space, rows: None) -> Iterator[Result]:
+        """Compute jobs in order and yield what became of each of their units: its entry once it is on the disk, that another build holds it, or why it failed.
 
         Decoding runs ahead across jobs, so that the model does not pause between shards; so does writing, behind it.
         """
         with (
+            self.claims,
             ThreadPoolExecutor(self.order.decode_threads, "decode") as decoding,
             ThreadPoolExecutor(1, "write") as writing,
         ):
-            pending: deque[Future[Entry]] = deque()
+            pending: deque[Future[Result]] = deque()
+            others: deque[Result] = deque()
             try:
-                stream = self._prepared(jobs, decoding)
-                for job, prepared in groupby(stream, key=lambda pair: pair[0]):
-                    for unit in self._compute(job, (row for _, row in prepared), report):
-                        space_group = self.group[layout.space_path(unit.space)]
-                        pending.append(writing.submit(write_unit, self.store, space_group, unit))  # type: ignore[arg-type]
-                        while len(pending) > PENDING_WRITES:
-                            yield pending.popleft().result()
+                stream = self._prepared(self._claimed(jobs, others), decoding)
+                for task, prepared in groupby(stream, key=lambda pair: pair[0]):
+                    left = list(task.job.spaces)
+                    try:
+                        for unit in self._compute(task.job, (row for _, row in prepared), report):
+                            pending.append(writing.submit(self._write, unit))
+                            left.remove(unit.space)
+                    except Exception as e:
+                        yield self._failed(Job(task.job.shard, tuple(left)), e)
+                    while others:
+                        yield others.popleft()
+                    while len(pending) > PENDING_WRITES:
+                        yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()
+                yield from others
             finally:
                 # Whatever ends the run, what was handed to the writer is finished or failed as a whole.
                 decoding.shutdown(wait=False, cancel_futures=True)
 
-    def _prepared(self, jobs: Iterable[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, _Prepared]]:
-        """Every row of every job, decoded ahead by up to two batches, in order."""
-        ahead: deque[tuple[Job, Future[_Prepared]]] = deque()
+    def _claimed(self, jobs: Iterable[Job], others: deque[Result]) -> Iterator[_Task]:
+        """Jobs reduced to the units that are ours to compute; what becomes of the rest goes to `others`."""
         for job in jobs:
-            self._hold(job.spaces)
-            depth = 2 * max(self.batch[name] for name in job.spaces) + self.order.decode_threads
-            spaces = {name: self.spaces[name] for name in job.spaces}
-            first = job.shard * self.shard_rows
-            for place, picture in enumerate(shards.read(self.order.images, job.shard), first):
-                ahead.append((job, pool.submit(self._prepare, place, picture, spaces)))
-                while len(ahead) > depth:
-                    done, future = ahead.popleft()
-                    yield done, future.result()
-        for job, future in ahead:
-            yield job, future.result()
+            mine = []
+            for space in job.spaces:
+                unit = Job(job.shard, (space,))
+                try:
+                    if not self.claims.claim(space, job.shard):
+                        others.append(Held(unit))
+                        continue
+                    # Asked after the claim: whoever had it before entered the unit first and let go then.
+                    entry = ledger.read(self.store, space, job.shard)
+                except Exception as e:
+                    others.append(self._failed(unit, e))
+                    continue
+                if entry is not None and entry.config_digest == self.order.digests[space]:
+                    self.claims.finish(space, job.shard)
+                    others.append(entry)
+                else:
+                    mine.append(space)
+            if mine:
+                yield _Task(Job(job.shard, tuple(mine)))
+
+    def _write(self, unit: Unit) -> Result:
+        """Put a unit in place and enter it, unless it has become another's in the meantime."""
+        job = Job(unit.shard, (unit.space,))
+        group: Any = self.group[layout.space_path(unit.space)]
+        try:
+            entry = write_unit(self.store, group, unit, lambda: self.claims.holds(unit.space, unit.shard))
+        except TakenError:
+            return Held(job)
+        except Exception as e:
+            return self._failed(job, e)
+        self.claims.finish(unit.space, unit.shard)
+        return entry
+
+    def _failed(self, job: Job, error: Exception) -> Failed:
+        """What is told of units that could not be computed; they are free for others."""
+        for space in job.spaces:
+            self.claims.release(space, job.shard)
+        return Failed(
+            job,
+            _reason(error),
+            self._who,
+            "".join(traceback.format_exception(error)),
+            stops_all=isinstance(error, StopsAllError),
+            # After an error of this kind every call of the process's device fails.
+            ends_worker=isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error),
+        )
+
+    def _prepared(self, tasks: Iterable[_Task], pool: ThreadPoolExecutor) -> Iterator[tuple[_Task, Future[_Prepared]]]:
+        """Every row of every task, decoded ahead by up to two batches, in order; where a shard cannot be read, its rows end in the error."""
+        ahead: deque[tuple[_Task, Future[_Prepared]]] = deque()
+        for task in tasks:
+            job = task.job
+            try:
+                self._hold(job.spaces)
+                depth = 2 * max(self.batch[name] for name in job.spaces) + self.order.decode_threads
+                spaces = {name: self.spaces[name] for name in job.spaces}
+                first = job.shard * self.shard_rows
+                for place, picture in enumerate(shards.read(self.order.images, job.shard), first):
+                    ahead.append((task, pool.submit(self._prepare, place, picture, spaces)))
+                    while len(ahead) > depth:
+                        yield ahead.popleft()
+            except Exception as e:
+                failed: Future[_Prepared] = Future()
+                failed.set_exception(e)
+                ahead.append((task, failed))
+        yield from ahead
 
     @staticmethod
     def _prepare(place: int, picture: Picture, spaces: Mapping[str, Space]) -> _Prepared:
@@ -158,7 +234,7 @@ class Worker:
                 self.spaces[name].load(self.device, getattr(torch, self.spaces[name].precision))
                 self._loaded.add(name)
 
-    def _compute(self, job: Job, prepared: Iterable[_Prepared], report: Report) -> Iterator[Unit]:
+    def _compute(self, job: Job, prepared: Iterable[Future[_Prepared]], report: Report) -> Iterator[Unit]:
         """One unit for each space of a job."""
         rows = layout.span(job.shard, self.rows, self.shard_rows)
         started = time.monotonic()
@@ -166,7 +242,8 @@ class Worker:
         drafts = {name: _Draft(rows, started) for name in job.spaces}
         sampled = set(fidelity.sample(rows, self.order.fidelity_rows))
         waiting: dict[str, list[_Prepared]] = {name: [] for name in job.spaces}
-        for row in prepared:
+        for future in prepared:
+            row = future.result()
             for name, draft in drafts.items():
                 if row.reason is not None:
                     draft.invalid[row.place] = row.reason
@@ -311,6 +388,16 @@ def _not_finite(latent: torch.Tensor) -> torch.Tensor:
         if latent.is_floating_point()
         else torch.zeros(len(latent), dtype=torch.bool)
     )
+
+
+def _reason(error: Exception) -> str:
+    """An error in a line."""
+    if isinstance(error, NoiseZooError):
+        return str(error)
+    if _is_out_of_memory(error):
+        return "the memory does not suffice for a batch of one row"
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}"[:300]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from pipeline import fidelity
 from pipeline.decode import decode
 from pipeline.ingest import ingest, load
 from pipeline.sources.toy import Toy
-from pipeline.units import Job, Order, left
+from pipeline.units import Failed, Job, Order, left
 from pipeline.worker import Worker
 from stages.ingest import make_zoo
 from tests.kit.spaces import Regenerating, Thumbnail
@@ -85,9 +85,14 @@ def test_out_of_memory_halves_the_batch_and_loses_no_row(tmp_path: Path, images:
     np.testing.assert_array_equal(zoo["a"][:], expected(images))
 
 
-def test_out_of_memory_at_one_row_is_an_error(tmp_path: Path, images: Path) -> None:
-    with pytest.raises(torch.OutOfMemoryError):
-        run(tmp_path, images, {"a": {"memory_rows": 0}})
+def test_out_of_memory_at_one_row_fails_that_unit_alone(tmp_path: Path, images: Path) -> None:
+    zoo, _, results = run(tmp_path, images, {"a": {"memory_rows": 0}, "b": {}})
+    failed = [r for r in results if isinstance(r, Failed)]
+    # Both spaces share the reading of a shard: what "a" breaks is tried again for "b" by itself, by whoever runs the queue.
+    assert {r.job.shard for r in failed} == {0, 1, 2}
+    assert {r.error for r in failed} == {"the memory does not suffice for a batch of one row"}
+    assert not zoo["a"].finished
+    assert not list((tmp_path / "zoo.zarr/leases/a").glob("*.lock*"))
 
 
 def test_rows_that_overflow_are_rescued_in_float32(tmp_path: Path, images: Path) -> None:

@@ -1,0 +1,288 @@
+"""Driving a Dask cluster: a few units ahead for each of its workers, and a new place for those of a worker that vanished.
+
+A unit is a Dask task that needs `GPU: 1` and is meant for one worker, so that the worker's loaded space and what its machine has read decide which unit it gets. The scheduler
+never holds more than the few tasks that are ahead, however long the queue. Which worker failed, which vanished and what is tried again is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from noisezoo.errors import NoiseZooError, StopsAllError
+from noisezoo.ledger import Entry
+from noisezoo.store import Store
+from pipeline import leases
+from pipeline.progress import say
+from pipeline.queue import Queue
+from pipeline.runners import task
+from pipeline.units import Failed, Held, Job, Order
+from pipeline.worker import Report
+
+RESOURCE = "GPU"
+AHEAD = 2
+"""Units that a worker has been given: the one it computes and the next."""
+MOST_AHEAD = 64
+AHEAD_SECONDS = 0.5
+"""Very short units are given out for so long a time instead: an answer takes some milliseconds to come back."""
+LOOK_SECONDS = 1.0
+"""Time between two looks at which workers there are."""
+LONELY_SECONDS = 60.0
+STOP_SECONDS = 5.0
+"""How long units may take to notice that the run was called off."""
+
+
+@dataclass
+class _Seat:
+    """One worker of the cluster and the units it has been given, oldest first: that one it computes."""
+
+    address: str
+    host: str
+    flights: dict[str, tuple[Any, Job]] = field(default_factory=dict)
+    last: tuple[str, ...] | None = None
+    seconds: float | None = None
+    """Running mean of the time from one unit to the next."""
+    heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def ahead(self) -> int:
+        """How many units to have given it."""
+        if not self.seconds:
+            return AHEAD
+        return max(AHEAD, min(MOST_AHEAD, math.ceil(AHEAD_SECONDS / self.seconds)))
+
+
+class Drive:
+    """One run of a queue on a cluster."""
+
+    def __init__(self, client: Any, order: Order, queue: Queue) -> None:
+        self.client = client
+        self.order = order
+        self.queue = queue
+        self.run_id = uuid.uuid4().hex
+        self.seats: dict[str, _Seat] = {}
+        self._inbox: SimpleQueue[tuple[str, str, Any]] = SimpleQueue()
+        self._held: list[tuple[float, Job]] = []
+        self._store = Store(order.zoo)
+        self._looked = -math.inf
+        self._seen = time.monotonic()
+
+    def run(self) -> Iterator[Entry | Failed]:
+        """Give out units and yield what becomes of them, until nothing is left."""
+        try:
+            while not self.queue.hopeless and (len(self.queue) or self._held or self._flying()):
+                now = time.monotonic()
+                if now - self._looked > LOOK_SECONDS:
+                    yield from self._look(now)
+                    self._ask_again(now)
+                    for seat in self.seats.values():
+                        self._fill(seat)
+                    self._even_out()
+                yield from self._hear()
+        finally:
+            self._stop()
+
+    def _flying(self) -> int:
+        return sum(len(seat.flights) for seat in self.seats.values())
+
+    def _look(self, now: float) -> Iterator[Failed]:
+        """Which workers there are; what those that vanished had been given goes back."""
+        self._looked = now
+        if self.client.status not in ("running", "connecting"):
+            raise _gone(self.client)
+        try:
+            found = self.client.scheduler_info()["workers"]
+        except OSError as e:
+            raise _gone(self.client) from e
+        here = {address: facts for address, facts in found.items() if facts.get("resources", {}).get(RESOURCE)}
+        for address in self.seats.keys() - here.keys():
+            yield from self._lose(self.seats.pop(address))
+        self._wait_for_workers(bool(here), now)
+        for address in here.keys() - self.seats.keys():
+            self.seats[address] = _Seat(address, str(here[address].get("host", address)))
+
+    def _wait_for_workers(self, some: bool, now: float) -> None:
+        """Say now and then that nobody is there to work."""
+        if some:
+            self._seen = now
+        elif now - self._seen > LONELY_SECONDS:
+            self._seen = now
+            say(
+                f"No worker has been there for {LONELY_SECONDS:.0f} seconds; waiting for one, {len(self.queue)} jobs left."
+            )
+
+    def _lose(self, seat: _Seat) -> Iterator[Failed]:
+        """A worker is gone. The unit that it was at has failed once; the others had not been begun."""
+        for place, (future, job) in enumerate(seat.flights.values()):
+            future.cancel(force=True)
+            if place:
+                self.queue.back(job)
+                continue
+            # Its lease would keep the others away until it expires; on this machine, and after that time, it is free.
+            failed = Failed(job, f"the worker {seat.address} vanished while it computed this unit", seat.address)
+            self.queue.settle(failed, time.monotonic())
+            yield failed
+
+    def _fill(self, seat: _Seat) -> None:
+        """Give a worker its next units, once it is at half of what it may have."""
+        room = seat.ahead - len(seat.flights)
+        if room <= 0 or 2 * room < seat.ahead:
+            return
+        jobs: list[Job] = []
+        while len(jobs) < room:
+            # At the end the last units are shared out rather than kept waiting behind another.
+            if (seat.flights or jobs) and len(self.queue) <= len(self.seats):
+                break
+            job = self.queue.take(time.monotonic(), seat.last, seat.host)
+            if job is None:
+                break
+            seat.last = job.spaces
+            jobs.append(job)
+        if not jobs:
+            return
+        if not seat.flights:
+            seat.heard = time.monotonic()
+        keys = [f"{'+'.join(job.spaces)[:60]}-{job.shard}-{uuid.uuid4().hex[:12]}" for job in jobs]
+        futures = self.client.map(
+            task.compute,
+            [self.order] * len(jobs),
+            [self.run_id] * len(jobs),
+            jobs,
+            key=keys,
+            workers=[seat.address],
+            resources={RESOURCE: 1},
+            pure=False,
+        )
+        for key, future, job in zip(keys, futures, jobs, strict=True):
+            seat.flights[key] = (future, job)
+            address = seat.address
+            future.add_done_callback(lambda done, address=address, key=key: self._inbox.put((address, key, done)))
+
+    def _even_out(self) -> None:
+        """Where workers are idle and the queue is empty, they get what waits behind the slowest ones."""
+        idle = [seat for seat in self.seats.values() if not seat.flights]
+        if not idle or len(self.queue):
+            return
+        waiting = [seat for seat in self.seats.values() if len(seat.flights) > 1]
+        for seat in sorted(waiting, key=lambda seat: -(seat.seconds or math.inf))[: len(idle)]:
+            key = next(reversed(seat.flights))
+            future, job = seat.flights.pop(key)
+            # Should it be begun this very moment after all, its lease keeps it from being computed twice.
+            future.cancel(force=True)
+            self.queue.back(job)
+        for seat in idle:
+            self._fill(seat)
+
+    def _hear(self) -> Iterator[Entry | Failed]:
+        """Wait a moment for units to end; take all that did."""
+        try:
+            ended = [self._inbox.get(timeout=LOOK_SECONDS / 4)]
+        except Empty:
+            return
+        with suppress(Empty):
+            while len(ended) < 4 * MOST_AHEAD:
+                ended.append(self._inbox.get_nowait())
+        touched: dict[str, _Seat] = {}
+        for address, key, future in ended:
+            seat = self.seats.get(address)
+            if seat is None or key not in seat.flights:
+                continue  # taken back from it, or the worker vanished
+            is_first = next(iter(seat.flights)) == key
+            job = seat.flights.pop(key)[1]
+            now = time.monotonic()
+            seat.seconds = 0.7 * seat.seconds + 0.3 * (now - seat.heard) if seat.seconds else now - seat.heard
+            seat.heard = now
+            touched[address] = seat
+            yield from self._settle(job, seat, future, is_first, now)
+        for seat in touched.values():
+            self._fill(seat)
+
+    def _settle(self, job: Job, seat: _Seat, future: Any, is_first: bool, now: float) -> Iterator[Entry | Failed]:
+        """What became of a task."""
+        if future.status == "finished":
+            for result in future.result():
+                if isinstance(result, Held):
+                    self._held.append((now + self.queue.held_seconds, result.job))
+                    continue
+                self.queue.settle(result, now)
+                yield result
+                if isinstance(result, Failed) and result.ends_worker:
+                    self.client.restart_workers([seat.address], raise_for_error=False)
+        elif future.status == "error":
+            error = future.exception()
+            if type(error).__name__ == "KilledWorker" and not is_first:
+                self.queue.back(job)
+                return
+            failed = Failed(job, f"{type(error).__name__}: {error}"[:300], seat.address)
+            self.queue.settle(failed, now)
+            yield failed
+        else:
+            raise _gone(self.client)
+
+    def _ask_again(self, now: float) -> None:
+        """Units that another build held: those that are free by now go back into the queue.
+
+        It is this process that watches their leases, because a lease counts as silent only for whoever has watched it for as long as it lasts.
+        """
+        waiting, self._held = self._held, []
+        for when, job in waiting:
+            if when > now:
+                self._held.append((when, job))
+            elif lease := leases.claim(self._store, job.spaces[0], job.shard, "driver", self.order.lease_seconds):
+                lease.release()
+                self.queue.back(job)
+            else:
+                self._held.append((now + self.queue.held_seconds, job))
+
+    def _stop(self) -> None:
+        """Call off what is still being computed; what has been finished stays."""
+        flying = [future for seat in self.seats.values() for future, _ in seat.flights.values()]
+        if not flying or self.client.status != "running":
+            return
+        with suppress(Exception):  # the cluster may be gone by now
+            self.client.run(task.stop, self.run_id, wait=False, on_error="ignore")
+            self.client.cancel([future for future in flying], force=True)
+
+
+def drive(client: Any, order: Order, queue: Queue, report: Report) -> Iterator[Entry | Failed]:
+    """Run a queue on a cluster and count the rows of the units that come back."""
+    for result in Drive(client, order, queue).run():
+        if isinstance(result, Entry):
+            report(result.space, result.rows[1] - result.rows[0])
+        yield result
+
+
+def workers_of(client: Any) -> int:
+    """How many workers of a cluster can take units."""
+    found = client.scheduler_info()["workers"].values()
+    return sum(1 for facts in found if facts.get("resources", {}).get(RESOURCE))
+
+
+def tell(client: Any) -> None:
+    """Where the cluster's dashboard is."""
+    say(f"Dask: {workers_of(client)} workers, dashboard at {client.dashboard_link}")
+
+
+def _gone(client: Any) -> NoiseZooError:
+    address = getattr(getattr(client, "scheduler", None), "address", "") or "the cluster"
+    return StopsAllError(
+        f"The Dask scheduler at {address} is gone: every finished unit is kept; start it and type the same command again."
+    )
+
+
+def quietly() -> dict[str, Any]:
+    """Dask's settings for a build: a worker's death costs its unit one attempt and is counted by us; Dask's own logging stays for errors."""
+    return {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.scheduler.worker-ttl": "60s",
+        "distributed.scheduler.work-stealing": False,
+        "distributed.worker.daemon": True,
+        "distributed.comm.timeouts.connect": "10s",
+        "logging.distributed": "error",
+    }

@@ -1,0 +1,41 @@
+"""What runs in a Dask worker process: one job of an order, with a worker that is kept, its space loaded, until another order or space is asked for.
+
+Everything that goes over the wire is plain data; nothing of it is ever written to a disk.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from pipeline.units import Job, Order, Result
+from pipeline.worker import Worker
+
+_STOPPED: set[str] = set()
+"""Runs that were called off."""
+_KEPT: dict[str, Worker] = {}
+"""The worker of the present run; one device holds one."""
+_LOCK = Lock()
+
+
+class AbandonedError(BaseException):
+    """The run was called off in the middle of a unit. No Exception, so that nobody takes it for the unit's failure."""
+
+
+def compute(order: Order, run: str, job: Job) -> list[Result]:
+    """What becomes of each unit of a job."""
+    with _LOCK:
+        _go_on(run)
+        if run not in _KEPT:
+            _KEPT.clear()
+            _KEPT[run] = Worker(order)
+        return list(_KEPT[run].run([job], lambda space, rows: _go_on(run)))
+
+
+def stop(run: str) -> None:
+    """Abandon this run's unit at its next batch, and begin no other."""
+    _STOPPED.add(run)
+
+
+def _go_on(run: str) -> None:
+    if run in _STOPPED:
+        raise AbandonedError
