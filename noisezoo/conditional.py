@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -84,19 +84,25 @@ def _put_on_disk(fs: Any, path: str, data: bytes, version: str | None) -> str | 
 
 @contextmanager
 def temporary(path: str, data: bytes) -> Iterator[str]:
-    """A complete file on the same disk under a name that no reader looks for; gone afterwards, unless it was renamed. Its lock says that somebody still works on it."""
+    """A complete file on the same disk under a passing name."""
+    with passing(path, "tmp") as (name, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        yield name
+
+
+@contextmanager
+def passing(path: str, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
+    """An empty file beside another, under a name that no reader looks for; gone afterwards, unless it was renamed. Its lock says that somebody works on it."""
     while True:
-        name = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-        file = open(name, "xb")  # noqa: SIM115 (closed below)
-        with file:
+        name = f"{path}.{uuid.uuid4().hex[:8]}.{suffix}"
+        with open(name, "xb", buffering=1 << 20) as file:
             # Swept away between these two lines, it is made again.
             if _locked(file.fileno(), 0.0) and not _is_at(file.fileno(), name):
                 continue
             try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                yield name
+                yield name, file
                 return
             finally:
                 with suppress(FileNotFoundError):

@@ -114,6 +114,10 @@ class Store:
         """The bytes of a file and their version; FileNotFoundError when there is none."""
         return self._asked(lambda: conditional.read(self.fs, self.path(name)))
 
+    def upload(self, name: str, path: str) -> None:
+        """Put a file of this machine's disk in place as a whole; for stores that are not disks."""
+        self._asked(lambda: self.fs.put_file(path, self.path(name)), is_write=True)
+
     def exists(self, name: str = "") -> bool:
         return self._asked(lambda: bool(self.fs.exists(self.path(name))))
 
@@ -125,7 +129,7 @@ class Store:
         """Names directly inside a folder, sorted; none when it does not exist."""
 
         def ask() -> list[str]:
-            self.fs.invalidate_cache()
+            self.fs.invalidate_cache()  # the Hub's listing is remembered
             return list(self.fs.ls(self.path(folder), detail=False))
 
         try:
@@ -165,10 +169,15 @@ class Store:
             conditional.sweep(self.path(folder))
 
     def group(self, mode: str = "r") -> zarr.Group:
-        """The Zarr group at this URL."""
-        if self.is_local:
-            return zarr.open_group(self.path(), mode=mode, zarr_format=3)  # type: ignore[arg-type]
-        return zarr.open_group(self.url, mode=mode, zarr_format=3, storage_options=options(checked(self.url)))  # type: ignore[arg-type]
+        """The Zarr group at this URL; to be written it is looked at as it is, not through the root's copy of the metadata."""
+        more = {} if self.is_local else {"storage_options": options(checked(self.url))}
+        return zarr.open_group(
+            self.path() if self.is_local else self.url,
+            mode=mode,  # type: ignore[arg-type]
+            zarr_format=3,
+            use_consolidated=None if mode == "r" else False,
+            **more,  # type: ignore[arg-type]
+        )
 
     def _asked(self, act: Callable[[], A], *, is_write: bool = False) -> A:
         """What a request gives, asked again where that may help. That a file is not there is an answer, unless something was to be put there."""
@@ -187,13 +196,18 @@ class Store:
 
 def options(url: str) -> dict[str, Any]:
     """What the file system of an address is opened with, besides what fsspec's own configuration says."""
-    if not url.startswith(("s3://", "s3a://")):
+    protocol = url.split("://")[0]
+    if protocol not in ("s3", "s3a", "gs", "gcs"):
         return {}
-    config = dict(fsspec.config.conf.get("s3", {}).get("config_kwargs", {}))
-    config.setdefault("max_pool_connections", CONNECTIONS)
-    if "AWS_MAX_ATTEMPTS" not in os.environ:
-        config.setdefault("retries", {"mode": "standard", "total_max_attempts": ATTEMPTS})
-    return {"config_kwargs": config}
+    # Other builders change the store under our hands: a listing is never remembered.
+    found: dict[str, Any] = {"use_listings_cache": False}
+    if protocol.startswith("s3"):
+        config = dict(fsspec.config.conf.get("s3", {}).get("config_kwargs", {}))
+        config.setdefault("max_pool_connections", CONNECTIONS)
+        if "AWS_MAX_ATTEMPTS" not in os.environ:
+            config.setdefault("retries", {"mode": "standard", "total_max_attempts": ATTEMPTS})
+        found["config_kwargs"] = config
+    return found
 
 
 def _cat_all(fs: Any, paths: Sequence[str]) -> dict[str, bytes]:

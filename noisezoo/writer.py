@@ -7,6 +7,7 @@ whole objects, and only then entered in the ledger.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +111,8 @@ def add_space(
     path = layout.space_path(name)
     if path in root and "config_digest" in root[path].attrs:
         before: dict[str, Any] = root[path].attrs.asdict()
+        if path not in _consolidated(store):  # a build that was killed, or another build, left the copy behind
+            consolidate(store)
         if before["config_digest"] != config_digest:
             raise NoiseZooError(
                 f"Space '{name}' in {store.url} was built with {differences(before['config'], config)}: type `rebuild=[{name}]` to compute it anew, or give the space another name."
@@ -283,6 +286,11 @@ def consolidate(store: Store) -> None:
         for path in paths:
             if path == "" or path in root:
                 zarr.consolidate_metadata(root.store, path=path or None, zarr_format=3)
+
+
+def _consolidated(store: Store) -> dict[str, Any]:
+    """The copy of the metadata in the root, by path."""
+    return dict((json.loads(store.read("zarr.json")).get("consolidated_metadata") or {}).get("metadata", {}))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

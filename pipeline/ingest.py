@@ -124,7 +124,7 @@ def ingest(
     todo = [s for s in range(count) if shards.read_record(store, s) is None]
     if not todo and store.exists(DONE):
         return load(images_root)
-    shards.sweep(store)
+    store.sweep()
     job = Job(source, store, numbers, shard_rows, copy)
     limit = max_broken_share * len(numbers)
     before = len(numbers) - sum(len(layout.span(s, len(numbers), shard_rows)) for s in todo)
@@ -360,7 +360,7 @@ def _finish(store: Store, plan: Mapping[str, Any], index: Index, numbers: np.nda
     done = {**plan, "bytes": size, "invalid": [asdict(item) for item in invalid], "duplicates": duplicates(sha256)}
     store.write(DIGESTS, _npy(sha256))
     store.write(DONE, _json(done))
-    shards.sweep(store)
+    store.sweep()
     return load(store.url)
 
 

@@ -32,10 +32,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -139,6 +141,25 @@ def holder(store: Store, space: str, shard: int) -> dict[str, Any] | None:
     return facts if facts.get("worker") else None
 
 
+@contextmanager
+def alone(store: Store, what: str, waiting: Callable[[str], None] = lambda worker: None) -> Iterator[None]:
+    """One builder at a time for `what`, such as making the zoo; others wait, and are told once for whom."""
+    worker, has_told = me(), False
+    while (lease := claim(store, what, 0, worker)) is None:
+        if not has_told and (held := holder(store, what, 0)) is not None:
+            waiting(str(held["worker"]))
+            has_told = True
+        time.sleep(0.2)
+    with Keeper() as keeper:
+        keeper.add(lease)
+        try:
+            yield
+        finally:
+            keeper.drop(lease)
+            if lease.still_mine():
+                lease.finish()
+
+
 class Keeper:
     """Renews leases in a thread of its own, so that a unit may take longer than its lease. A process that is stopped renews nothing, which is the point."""
 
@@ -213,6 +234,11 @@ def _is_free(store: Store, name: str, data: bytes, version: str, seconds: float)
         return False
     told = facts.get("seconds")
     return now - since > (told if isinstance(told, int | float) else seconds)
+
+
+def me() -> str:
+    """What this process is called in leases and in the ledger."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def process(pid: int | None = None) -> list[str]:

@@ -13,23 +13,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tarfile
-import uuid
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-
+from noisezoo.conditional import passing
 from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from pipeline.sources.base import Picture
 from pipeline.sources.places import Place, Reader, UnreadableError
-
-_PART = re.compile(r"shard-\d{6}\.tar\.[0-9a-f]{8}\.part")
 
 
 def tar_name(shard: int) -> str:
@@ -101,31 +97,31 @@ class TarWriter:
 def writing(store: Store, shard: int) -> Iterator[TarWriter]:
     """A shard's tar, in place only once it is whole."""
     if not store.is_local:
-        # An object appears when its upload ends; a process that dies before that leaves nothing.
-        with fsspec.open(f"{store.url.rstrip('/')}/{tar_name(shard)}", "wb") as file:
-            yield TarWriter(file)
+        # Sent when it is whole: an upload under way would be ended by an error, as if that were all.
+        try:
+            with tempfile.NamedTemporaryFile(suffix=".tar", buffering=1 << 20) as file:
+                yield TarWriter(file)
+                file.flush()
+                store.upload(tar_name(shard), file.name)
+        except OSError as e:
+            raise _cannot_write(tempfile.gettempdir(), e) from e
         return
     path = Path(store.path(tar_name(shard)))
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with open(part, "wb", buffering=1 << 20) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with passing(str(path), "part") as (part, file):
             yield TarWriter(file)
             file.flush()
             os.fsync(file.fileno())  # the record must not outlive its tar in a power cut
-        os.replace(part, path)
+            os.replace(part, path)
     except OSError as e:
-        raise NoiseZooError(
-            f"Cannot write {path} ({e.strerror}): free some space or give another folder, and run the same command again; every finished shard is kept."
-        ) from e
-    finally:
-        part.unlink(missing_ok=True)
+        raise _cannot_write(path, e) from e
 
 
-def sweep(store: Store) -> None:
-    """Remove what killed processes left half written."""
-    for name in store.names():
-        if _PART.fullmatch(name) or name.endswith(".tmp"):
-            store.remove(name)
+def _cannot_write(path: object, error: OSError) -> NoiseZooError:
+    return NoiseZooError(
+        f"Cannot write {path} ({error.strerror}): free some space or give another folder, and run the same command again; every finished shard is kept."
+    )
 
 
 def write_record(store: Store, record: Record) -> None:
@@ -137,16 +133,11 @@ def read_record(store: Store, shard: int) -> Record | None:
     """A shard's record; None where there is none, or where its tar is missing or short."""
     try:
         record = Record(**json.loads(store.read(record_name(shard))))
-        if record.bytes and _size(store, tar_name(shard)) != record.bytes:
+        if record.bytes and store.size(tar_name(shard)) != record.bytes:
             return None
     except (FileNotFoundError, ValueError, TypeError):
         return None
     return record
-
-
-def _size(store: Store, name: str) -> int:
-    fs, root = fsspec.core.url_to_fs(store.url)
-    return int(fs.size(f"{root.rstrip('/')}/{name}"))
 
 
 def read(images_root: str, shard: int) -> Iterator[Picture]:
@@ -205,8 +196,7 @@ def _opened(store: Store, record: Record) -> Iterator[Any]:
     if not record.bytes:  # not one image in it
         yield lambda i: b""
         return
-    url = store.path(tar_name(record.shard)) if store.is_local else f"{store.url.rstrip('/')}/{tar_name(record.shard)}"
-    with fsspec.open(url, "rb") as file:
+    with store.fs.open(store.path(tar_name(record.shard)), "rb") as file:
 
         def fetch(i: int) -> bytes:
             file.seek(record.offset[i])

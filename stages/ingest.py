@@ -16,6 +16,7 @@ from noisezoo.store import Store
 from noisezoo.zoo import Zoo
 from pipeline.config import plain
 from pipeline.ingest import Ingested, ingest
+from pipeline.leases import alone
 from pipeline.progress import Board, log_file, say
 from pipeline.sources.base import Source
 from pipeline.sources.selection import Selection
@@ -30,7 +31,8 @@ def run(cfg: DictConfig) -> None:
     node = plain(cfg.dataset)
     selection = Selection(**{key: node.pop(key) for key in SELECTION if key in node})
     source: Source = instantiate(node, _convert_="all")
-    with log_file(cfg.dir):
+    waiting = "Another build ({}) brings the images in: waiting for it."
+    with log_file(cfg.dir), alone(Store(cfg.images), "ingest", lambda worker: say(waiting.format(worker))):
         store = Store(cfg.zoo)
         if store.names() and not store.exists("zarr.json"):
             raise NoiseZooError(f"{cfg.zoo} holds something else than a zoo: give an empty or new folder with dir=….")
