@@ -74,10 +74,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(args[0], args[1:])
     except NoiseZooError as e:
-        print(f"noisezoo: {e}", file=sys.stderr)
-        return 1
+        return _tell(e)
     except BrokenPipeError:
         return 1
+    except Exception as e:
+        from noisezoo import retry
+
+        # What Zarr's own stores raise is told like what ours do.
+        if (sentence := retry.told(e, "The store")) is None:
+            raise
+        return _tell(sentence)
+
+
+def _tell(error: NoiseZooError) -> int:
+    from noisezoo.secrets import hidden
+
+    print(f"noisezoo: {hidden(str(error))}", file=sys.stderr)
+    return 1
 
 
 def _run(command: str, rest: list[str]) -> int:

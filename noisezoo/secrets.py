@@ -11,7 +11,8 @@ from noisezoo.errors import NoiseZooError
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|ACCESS_KEY|API_KEY|CREDENTIAL")
 _SHORTEST = 8
 """Characters from which a value is blotted out; shorter ones are words that occur by chance."""
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
+_USER = re.compile(r"(?<=://)([^/@\s]+|[^/@:\s]+:[^@\s]+)@")
+"""A user, and a password that may hold slashes."""
 _SIGNED = re.compile(r"(?i)((?:signature|token|credential)=)[^&\s]+")
 
 
@@ -25,9 +26,9 @@ def hidden(text: str) -> str:
 
 def checked(url: str) -> str:
     """An address without credentials in it; a sentence for one with, which does not repeat them."""
-    place = urlsplit(url).netloc
-    # A revision stands after an @ too, but in the path: hf://datasets/USER/NAME@REVISION.
-    if "@" in place:
+    parts = urlsplit(url)
+    # A bucket has no colon in its name: what follows one is a password, with a slash in it. A revision stands after an @ in the path, hf://datasets/USER/NAME@REVISION.
+    if "@" in parts.netloc or (parts.scheme in ("s3", "s3a", "gs", "gcs") and ":" in parts.netloc):
         raise NoiseZooError(
             f"{hidden(url)} holds credentials, which would end up in logs: leave them out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment."
         )

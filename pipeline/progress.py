@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from noisezoo.errors import NoiseZooError
+from noisezoo.secrets import hidden
+from pipeline import logs
 
 LOG = logging.getLogger("noisezoo")
 CONSOLE = Console(stderr=True)
@@ -23,24 +23,15 @@ LINE_SECONDS = 10.0
 
 def say(message: str) -> None:
     """One line to the user, and to the log."""
+    message = hidden(message)
     CONSOLE.print(message, highlight=False, markup=False, soft_wrap=True)
     LOG.info(message)
 
 
 @contextmanager
 def log_file(folder: str) -> Iterator[None]:
-    """Keep a log in `folder` (noisezoo.log) for as long as the context lasts; a folder that is an URL gets none."""
-    if "://" in folder:
-        yield
-        return
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(Path(folder) / "noisezoo.log", encoding="utf-8")
-    except OSError as e:
-        raise NoiseZooError(
-            f"Cannot write in {folder} ({e.strerror}): give a folder you may write to, with dir=…."
-        ) from e
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    """Keep a log in `folder`, a path or an address, for as long as the context lasts."""
+    handler = logs.handler(folder)
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
     LOG.addHandler(handler)

@@ -5,8 +5,8 @@ Reads the zoo; writes edits/<space>-<attribute>/ beside it: strip.png (a line a 
 
 from __future__ import annotations
 
+import io
 import json
-from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
@@ -49,10 +49,7 @@ def run(cfg: DictConfig) -> None:
         edit = plan(data, asked.space, asked.attribute, list(asked.keep or []))
         latents = np.stack([np.asarray(data.latents(asked.space)[row]) for row in rows])
         moved = np.stack([edit.kept.move(latents, by) for by in steps], axis=1)
-        folder = Path(cfg.dir) / "edits" / f"{asked.space}-{asked.attribute}"
-        folder.mkdir(parents=True, exist_ok=True)
-        strip(configs[asked.space], moved, pick_device(cfg.device)).save(folder / "strip.png")
-        np.save(folder / "latents.npy", moved.astype(data.latents(asked.space).dtype), allow_pickle=False)
+        folder = f"edits/{asked.space}-{asked.attribute}"
         facts = {
             "space": asked.space,
             "attribute": asked.attribute,
@@ -60,7 +57,13 @@ def run(cfg: DictConfig) -> None:
             "rows": rows,
             "strength_sd": steps,
         }
-        (folder / "edit.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        picture, array = io.BytesIO(), io.BytesIO()
+        strip(configs[asked.space], moved, pick_device(cfg.device)).save(picture, "PNG")
+        np.save(array, moved.astype(data.latents(asked.space).dtype), allow_pickle=False)
+        beside = Store(cfg.dir)
+        beside.write(f"{folder}/strip.png", picture.getvalue())
+        beside.write(f"{folder}/latents.npy", array.getvalue())
+        beside.write(f"{folder}/edit.json", (json.dumps(facts, indent=1) + "\n").encode())
         say(
-            f"{folder}: strip.png, a line for each of {len(rows)} rows and a column for each strength, and latents.npy {moved.shape}."
+            f"{cfg.dir}/{folder}: strip.png, a line for each of {len(rows)} rows and a column for each strength, and latents.npy {moved.shape}."
         )
