@@ -81,8 +81,8 @@ def ledger_path(space: str, shard: int | None = None) -> str:
     return f"{LEDGER}/{space}" + ("" if shard is None else f"/{shard:06d}.json")
 
 
-def lease_path(space: str, shard: int) -> str:
-    return f"{LEASES}/{space}/{shard:06d}.json"
+def lease_path(space: str, shard: int | None = None) -> str:
+    return f"{LEASES}/{space}" + ("" if shard is None else f"/{shard:06d}.json")
 
 
 def failure_path(space: str, shard: int | None = None) -> str:

@@ -22,7 +22,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from noisezoo import layout, ledger
-from noisezoo.errors import NoiseZooError
+from noisezoo.errors import NoiseZooError, StopsAllError
 from noisezoo.ledger import Entry
 from noisezoo.store import Store
 
@@ -170,7 +170,8 @@ def add_space(
 
 
 def remove_space(store: Store, name: str) -> None:
-    """Delete a space and its ledger, the ledger first so that no entry outlives its bytes."""
+    """Delete a space and its ledger: first the leases, so that whoever computes it gives up, and the ledger before the bytes, so that no entry outlives them."""
+    store.remove(layout.lease_path(name))
     store.remove(layout.ledger_path(name))
     store.remove(layout.space_path(name))
     consolidate(store)
@@ -204,6 +205,7 @@ def write_unit(store: Store, group: zarr.Group, unit: Unit, is_ours: Callable[[]
     Two builders of one unit do no harm, however late one of them writes: a file is created only where there is none, other bytes are replaced only if they
     are still the ones that were read, and the unit is entered once. `pipeline.leases` says why that suffices.
     """
+    _check_space(store, unit)
     files: dict[str, bytes] = {}
     rows = range(0)
     for name, values in unit.arrays.items():
@@ -251,6 +253,15 @@ def _settle(store: Store, key: str, data: bytes, check: Callable[[], None]) -> N
     raise NoiseZooError(
         f"{key} in {store.url} is changed by somebody else again and again: stop the other builds of this zoo, and type the same command again."
     )
+
+
+def _check_space(store: Store, unit: Unit) -> None:
+    """Give up where the space has been made anew since the build began."""
+    facts = json.loads(store.read(f"{layout.space_path(unit.space)}/zarr.json"))
+    if facts["attributes"].get("config_digest") != unit.config_digest:
+        raise StopsAllError(
+            f"Space '{unit.space}' in {store.url} has been made anew with another configuration since this build began: let the other build finish."
+        )
 
 
 def _check(is_ours: Callable[[], bool], unit: Unit) -> None:

@@ -57,6 +57,8 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         if ended:  # in a sweep, nothing is begun after a failure
             return
         try:
+            if cfg.dir.startswith("file://"):
+                cfg.dir = cfg.dir.removeprefix("file://")
             if NEED_SPACES & set(STAGES[command]):
                 fill_spaces(cfg)
             left: list[Exception] = []

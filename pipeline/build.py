@@ -15,7 +15,7 @@ from noisezoo import writer
 from noisezoo.errors import UnfinishedError
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
-from pipeline import failures
+from pipeline import failures, leases
 from pipeline.config import plain
 from pipeline.progress import LOG, Board, log_file, say
 from pipeline.queue import Queue
@@ -52,8 +52,14 @@ def compute(cfg: DictConfig, settings: DictConfig, wanted: Callable[[Space], boo
         return
     zoo = Zoo(store)
     with log_file(cfg.dir):
-        digests = add_spaces(store, spaces, set(cfg.rebuild), settings.fidelity_rows)
+        with leases.alone(
+            store, "spaces", lambda worker: say(f"Another build ({worker}) makes the spaces: waiting for it.")
+        ):
+            digests = add_spaces(store, spaces, set(cfg.rebuild), settings.fidelity_rows)
         work = left(store, len(zoo), zoo.shard_rows, digests, together=together)
+        # What killed builds left: halves of files, and the leases of units that they had finished.
+        store.sweep()
+        leases.forget(store, digests, {(name, job.shard) for job in work.jobs for name in job.spaces})
         totals = {name: len(zoo) for name in spaces}
         if not work.jobs:
             say(f"{', '.join(spaces)}: all {len(zoo)} rows are there.")

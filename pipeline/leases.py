@@ -36,13 +36,14 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from noisezoo import layout
+from noisezoo.errors import StopsAllError
 from noisezoo.store import Store
 
 SECONDS = 60.0
@@ -141,6 +142,15 @@ def holder(store: Store, space: str, shard: int) -> dict[str, Any] | None:
     return facts if facts.get("worker") else None
 
 
+def forget(store: Store, spaces: Iterable[str], left: Container[tuple[str, int]]) -> None:
+    """Remove the leases of units that are not among those left to compute: their holders died between the entry and the lease."""
+    for space in spaces:
+        folder = layout.lease_path(space)
+        for name in store.names(folder):
+            if name.endswith(".json") and (space, int(name.removesuffix(".json"))) not in left:
+                store.unlink(f"{folder}/{name}")
+
+
 @contextmanager
 def alone(store: Store, what: str, waiting: Callable[[str], None] = lambda worker: None) -> Iterator[None]:
     """One builder at a time for `what`, such as making the zoo; others wait, and are told once for whom."""
@@ -150,6 +160,11 @@ def alone(store: Store, what: str, waiting: Callable[[str], None] = lambda worke
             waiting(str(held["worker"]))
             has_told = True
         time.sleep(0.2)
+    if not store.is_local and store.create(lease.name, b"{}") is not None:
+        raise StopsAllError(
+            f"{store.url} takes conditional writes and ignores their conditions, so that two builds could spoil each other: "
+            "give a store that heeds If-None-Match, or build into a folder and copy it."
+        )
     with Keeper() as keeper:
         keeper.add(lease)
         try:

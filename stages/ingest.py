@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     selection = Selection(**{key: node.pop(key) for key in SELECTION if key in node})
     source: Source = instantiate(node, _convert_="all")
     waiting = "Another build ({}) brings the images in: waiting for it."
-    with log_file(cfg.dir), alone(Store(cfg.images), "ingest", lambda worker: say(waiting.format(worker))):
+    with log_file(cfg.dir), alone(Store(cfg.images), "_ingest", lambda worker: say(waiting.format(worker))):
         store = Store(cfg.zoo)
         if store.names() and not store.exists("zarr.json"):
             raise NoiseZooError(f"{cfg.zoo} holds something else than a zoo: give an empty or new folder with dir=….")
