@@ -12,6 +12,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from noisezoo.errors import NoiseZooError, nearest
@@ -65,8 +66,22 @@ def _rows(value: Tensor, x: Tensor) -> Tensor:
     return value.expand(len(x), *value.shape[1:])
 
 
+class _OneText(AttnProcessor2_0):
+    """Attention of all rows to one text: keys and values are made once for the batch, not once a row.
+
+    softmax(q kᵀ) v treats each query alone, so with one k and v the queries of all rows `(rows, positions, features)` may stand in one line
+    `(1, rows · positions, features)`. diffusers' processor lays them so by itself when the text has one row; only its answer must be cut into rows again.
+    """
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *more: Any, **options: Any) -> Tensor:
+        return super().__call__(attn, hidden_states, *more, **options).view_as(hidden_states)
+
+
 def _text_unet(module: Any, embedding: Embedding, conditions: Conditions) -> Network:
     """Stable Diffusion 1, 2, XL and LCM."""
+    for part in module.modules():
+        if isinstance(part, Attention) and part.is_cross_attention:
+            part.set_processor(_OneText())
     config, text = module.config, embedding["text"]
     told: Tensor | None = None
     if conditions.guidance_embedding is not None:
@@ -92,7 +107,7 @@ def _text_unet(module: Any, embedding: Embedding, conditions: Conditions) -> Net
         return module(
             x,
             time,
-            encoder_hidden_states=_rows(text, x),
+            encoder_hidden_states=text,
             timestep_cond=None if told is None else _rows(told, x),
             added_cond_kwargs={name: _rows(value, x) for name, value in added.items()},
             return_dict=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import shutil
 import textwrap
@@ -14,6 +15,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -280,15 +282,36 @@ def test_the_autoencoder_runs_in_single_precision_where_it_must() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_network_gives_the_same() -> None:
-    space = make("ddpm", steps=3, compile=True)
+@pytest.mark.parametrize("name", ["ddpm", "sd15"])
+def test_a_compiled_network_gives_the_same(name: str) -> None:
+    space = make(name, steps=3, compile=True)
     space.load(CPU, torch.float32)
-    assert (
-        distance(
-            space(pictures(space, 2), torch.arange(2)), loaded("ddpm", steps=3)(pictures(space, 2), torch.arange(2))
+    batch, rows = pictures(space, 2), torch.arange(2)
+    assert distance(space(batch, rows), loaded(name, steps=3)(batch, rows)) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd21", "sd21_768", "lcmv7", "sdxl", "edm"])
+def test_keys_and_values_of_the_prompt_are_made_once_for_a_batch(name: str) -> None:
+    """And the network answers each row as diffusers' own does, which is told the prompt once a row."""
+    space, shapes = make(name), []
+    space.load(CPU, torch.float32)
+    model = space._model()
+    unet = inspect.getclosurevars(model.network).nonlocals["module"]
+    attentions = [part for part in unet.modules() if getattr(part, "is_cross_attention", False)]
+    for part in attentions:
+        part.to_k.register_forward_hook(lambda _, given, __: shapes.append(len(given[0])))
+    x = torch.randn(3, *space.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        mine = model.network(x, torch.full((3,), 500))
+        assert shapes == [1] * len(attentions) != []
+        unet.set_attn_processor(AttnProcessor2_0())
+        original = unet.forward
+        unet.forward = lambda *given, encoder_hidden_states, **more: original(
+            *given, encoder_hidden_states=encoder_hidden_states.expand(3, -1, -1), **more
         )
-        < 1e-4
-    )
+        theirs = model.network(x, torch.full((3,), 500))
+    assert shapes[len(attentions) :] == [3] * len(attentions)
+    assert distance(mine, theirs) < 1e-6
 
 
 def test_a_prompt_is_embedded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
