@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from noisezoo.errors import NoiseZooError, UnfinishedError
 from pipeline import config, kept
-from pipeline.overrides import CONF, WRONG, as_edit, composed, divide, plainly, told, with_spaces
+from pipeline.overrides import CONF, WRONG, as_edit, composed, divide, plainly, told, with_spaces, with_switches
 from pipeline.progress import say
 
 STAGES = {
@@ -27,9 +27,10 @@ STAGES = {
     "edit": ("edit",),
     "publish": ("publish",),
     "status": ("status",),
+    "plan": ("plan",),
 }
 COMPUTING = {"invert", "encode"}
-NEED_SPACES = {"invert", "encode", "study", "edit"}
+NEED_SPACES = {"invert", "encode", "study", "edit", "plan"}
 INTERRUPTED = 130
 
 
@@ -40,7 +41,7 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         from pipeline import listing
 
         return listing.run(command, argv)
-    flags, overrides = divide(plainly(as_edit(argv) if command == "edit" else argv))
+    flags, overrides = divide(plainly(as_edit(argv) if command == "edit" else with_switches(command, argv)))
     if "--help" in flags or "-h" in flags:
         print(help_text(command, purpose))
         return 0
@@ -81,6 +82,8 @@ def run(command: str, argv: list[str], purpose: str) -> int:
         if ended:
             raise ended[0]
     except KeyboardInterrupt:
+        if command in ("status", "plan"):
+            return INTERRUPTED
         say("Stopped. Every finished unit is kept: type the same command again to go on.")
         return INTERRUPTED
     except WRONG as e:

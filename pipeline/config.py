@@ -46,6 +46,30 @@ class Bare:
 
 
 @dataclass
+class Status:
+    """What `noisezoo status` is told: --watch, --json."""
+
+    _target_: str = MISSING
+    watch: bool = False
+    """Show it again and again until everything is finished."""
+    json: bool = False
+    seconds: float = 2.0
+    """Between two looks."""
+
+
+@dataclass
+class Plan:
+    """What `noisezoo plan` is told: --measure, --json."""
+
+    _target_: str = MISSING
+    measure: bool = False
+    """Load each space and time a few batches."""
+    json: bool = False
+    seconds: float = 5.0
+    """So long each space is timed, after its first batch."""
+
+
+@dataclass
 class Study:
     _target_: str = MISSING
     only: list[str] | None = None
@@ -132,7 +156,8 @@ class Config:
     invert: Compute = field(default_factory=Compute)
     encode: Compute = field(default_factory=Compute)
     verify: Bare = field(default_factory=Bare)
-    status: Bare = field(default_factory=Bare)
+    status: Status = field(default_factory=Status)
+    plan: Plan = field(default_factory=Plan)
     study: Study = field(default_factory=Study)
     edit: Edit = field(default_factory=Edit)
     publish: Publish = field(default_factory=Publish)

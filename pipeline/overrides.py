@@ -33,6 +33,7 @@ def plainly(argv: Sequence[str]) -> list[str]:
     ]
 
 
+_SWITCHES = {"status": ("watch", "json"), "plan": ("measure", "json")}
 _EDIT_WORDS = {"space": "{}", "attribute": "{}", "strength": '"{}"', "rows": "[{}]", "keep": "[{}]"}
 
 
@@ -51,6 +52,12 @@ def as_edit(argv: Sequence[str]) -> list[str]:
             )
         found.append(f"edit.{name}={_EDIT_WORDS[name].format(given)}")
     return found
+
+
+def with_switches(command: str, argv: Sequence[str]) -> list[str]:
+    """The switches of a command as overrides: `--json` after status is `status.json=true`."""
+    known = {f"--{name}": f"{command}.{name}=true" for name in _SWITCHES.get(command, ())}
+    return [known.get(word, word) for word in argv]
 
 
 def divide(argv: Sequence[str]) -> tuple[list[str], list[str]]:
