@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh, qr
+from scipy.linalg import LinAlgError, cholesky, eigh, qr, solve_triangular
 
 from noisezoo.analysis.streams import Floats, Latents, Rows, blocks, held, moments, numbered_blocks, row_numbers, width
 
 DENSE = 2048
 DEPTH = 14
 _NULL = 1e-6
+_SLACK = 1e-5  # from orthonormal, in float32
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ class PCA:
 
 def fit_pca(X: Latents, components: int, rows: Rows = None, *, seed: int = 42, block_rows: int | None = None) -> PCA:
     """The leading `components` of the chosen rows; fewer where rows or dimensions do not span so many."""
+    d = width(X)
+    if d > DENSE and len(row_numbers(X, rows)) > DENSE:
+        X, rows = held(X, rows)
     facts = moments(X, rows, block_rows)
-    d, n = width(X), facts.rows
+    n = facts.rows
     k = min(components, d, n - 1)
     if k < 1 or facts.variance.sum() == 0:
         return PCA(facts.mean, np.empty((0, d), np.float32), np.empty(0), float(facts.variance.sum()))
@@ -76,7 +80,8 @@ def _by_covariance(X: Latents, rows: Rows, mean: Floats, k: int, block_rows: int
 
 
 def _by_gram(X: Latents, rows: Rows, mean: Floats, k: int, block_rows: int | None) -> tuple[Floats, Floats]:
-    centred = np.concatenate(list(blocks(X, rows, block_rows))) - mean.astype(np.float32)
+    centre = mean.astype(np.float32)
+    centred = np.concatenate([block - centre for block in blocks(X, rows, block_rows)])
     n = len(centred)
     values, left = eigh((centred @ centred.T).astype(np.float64), subset_by_index=(n - k, n - 1))
     vectors = centred.T @ left
@@ -87,19 +92,18 @@ def _by_krylov(
     X: Latents, rows: Rows, mean: Floats, k: int, seed: int, block_rows: int | None
 ) -> tuple[Floats, Floats]:
     d, centre = len(mean), mean.astype(np.float32)
-    X, rows = held(X, rows)
     size = min(max(16, -(-k // 4)), d // DEPTH)
     k = min(k, size * DEPTH)
-    new = qr(np.random.default_rng(seed).standard_normal((d, size), np.float32), mode="economic")[0]
-    basis, columns = np.empty((d, 0), np.float32), []
-    for _ in range(DEPTH):
-        basis = np.hstack([basis, new])
-        image = _covariance_times(X, rows, centre, new, block_rows)
-        inside = basis.T @ image
-        columns.append(inside)
-        image -= basis @ inside
-        image -= basis @ (basis.T @ image)  # twice is enough (Parlett)
-        new = qr(image, mode="economic", overwrite_a=True)[0]
+    basis, columns = np.empty((d, size * DEPTH), np.float32, order="F"), []
+    basis[:, :size] = _orthonormal(np.random.default_rng(seed).standard_normal((d, size), np.float32))
+    for done in range(size, size * DEPTH + 1, size):
+        image = _covariance_times(X, rows, centre, basis[:, done - size : done], block_rows)
+        found = basis[:, :done]
+        columns.append(found.T @ image)
+        if done < size * DEPTH:
+            image -= found @ columns[-1]
+            image -= found @ (found.T @ image)  # twice is enough (Parlett)
+            basis[:, done : done + size] = _orthonormal(image)
     # Qᵀ A Q, of which each pass gave the columns of its block down to the diagonal.
     within = np.zeros((basis.shape[1], basis.shape[1]))
     for index, column in enumerate(columns):
@@ -109,6 +113,21 @@ def _by_krylov(
     m = len(within)
     values, inner = eigh(within, subset_by_index=(m - k, m - 1))
     return values, basis @ inner.astype(np.float32)
+
+
+def _orthonormal(vectors: Floats) -> Floats:
+    """An orthonormal basis of the columns' span `(d, b)`: Cholesky QR, twice, which is all products; Householder's where that is not accurate enough."""
+    found = vectors
+    for _ in range(2):
+        try:
+            factor = cholesky((found.T @ found).astype(np.float64))
+        except LinAlgError:
+            break
+        found = np.asarray(solve_triangular(factor, found.T, trans="T").T, np.float32)
+    else:
+        if np.abs(found.T @ found - np.eye(found.shape[1])).max() < _SLACK:
+            return found
+    return np.asarray(qr(vectors, mode="economic")[0])
 
 
 def _covariance_times(X: Latents, rows: Rows, centre: Floats, B: Floats, block_rows: int | None) -> Floats:

@@ -3,13 +3,18 @@
 `X` is anything with a shape `(rows, ...)` that can be sliced by a range of rows — a NumPy array, a memory map, a Zarr array — and `rows` says which of its
 rows take part: nothing (all), a boolean mask, or increasing row numbers. Every analysis walks over `blocks(X, rows)`, holds one block at a time, and adds up
 in float64, so that its result does not depend on how the rows were cut.
+
+Fresh memory is dear (each page has to be found, cleared and mapped), so all blocks of a walk lie in one buffer, one after the other.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,9 +27,10 @@ Ints = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 Rows = Ints | Bools | None
 
-BLOCK_BYTES = 96 * 2**20
+BLOCK_BYTES = 64 * 2**20
+PIECE_BYTES = 16 * 2**20  # one read of what is stored: small enough for the allocator to keep the memory for the next
 HELD_BYTES = 768 * 2**20
-_HALF_LIMIT = np.float32(65536.0)
+_CACHE_VALUES = 1 << 18  # what one thread works on at a time: 1 MB as float32
 
 
 class Latents(Protocol):
@@ -71,12 +77,19 @@ def row_numbers(X: Latents, rows: Rows = None) -> Ints:
 
 
 def block_length(X: Latents) -> int:
-    """Rows in a block of about `BLOCK_BYTES` as float32."""
-    return max(1, BLOCK_BYTES // (4 * max(1, width(X))))
+    """Rows in a block of about `BLOCK_BYTES` as float32: a power of two, as shards and chunks mostly are."""
+    return _power_of_two(BLOCK_BYTES // (4 * max(1, width(X))))
+
+
+def _power_of_two(most: int) -> int:
+    return 1 << max(0, most.bit_length() - 1)
 
 
 def blocks(X: Latents, rows: Rows = None, block_rows: int | None = None) -> Iterator[Floats]:
-    """Yield the chosen rows in order as float32 arrays `(n, d)`, latent dimensions flattened; rows that are not finite are refused."""
+    """Yield the chosen rows in order as float32 arrays `(n, d)`, latent dimensions flattened; rows that are not finite are refused.
+
+    A block may be written to, and is good until the next is asked for: whoever keeps it keeps a copy.
+    """
     for _, block in numbered_blocks(X, rows, block_rows):
         yield block
 
@@ -88,17 +101,33 @@ def numbered_blocks(X: Latents, rows: Rows = None, block_rows: int | None = None
     first = int(numbers[0]) // length * length
     edges = np.arange(first, int(numbers[-1]) + length + 1, length)
     cuts = np.searchsorted(numbers, edges)
+    room = np.empty((int(np.diff(cuts).max()), width(X)), np.float32)
     for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
         if start == stop:
             continue
-        chosen = numbers[start:stop]
-        low, high = int(chosen[0]), int(chosen[-1]) + 1
-        raw = np.asarray(X[low:high])
-        if high - low != stop - start:
-            raw = raw[chosen - low]
-        block = as_float32(raw).reshape(stop - start, -1)
-        _refuse_nonfinite(block, chosen)
+        block = room[: stop - start]
+        _read(X, numbers[start:stop], block)
         yield slice(start, stop), block
+
+
+def _read(X: Latents, chosen: Ints, block: Floats) -> None:
+    """Fill `block` with the chosen rows, a piece at a time; refuse them if they are not finite."""
+    for piece, raw in _pieces(X, chosen):
+        if not widen(raw.reshape(len(raw), -1), block[piece]):
+            _refuse_nonfinite(block[piece], chosen[piece])
+
+
+def _pieces(X: Latents, chosen: Ints) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """The chosen rows as they are stored, with the slice of `chosen` that each piece holds."""
+    step = _power_of_two(PIECE_BYTES // max(1, np.dtype(X.dtype).itemsize * width(X)))
+    first, last = int(chosen[0]), int(chosen[-1]) + 1
+    for low in range(first - first % step, last, step):
+        a, b = np.searchsorted(chosen, [low, low + step]).tolist()
+        if a == b:
+            continue
+        start, stop = int(chosen[a]), int(chosen[b - 1]) + 1
+        raw = np.asarray(X[start:stop])
+        yield slice(a, b), raw if stop - start == b - a else raw[chosen[a:b] - start]
 
 
 def held(X: Latents, rows: Rows = None) -> tuple[Latents, Rows]:
@@ -106,13 +135,9 @@ def held(X: Latents, rows: Rows = None) -> tuple[Latents, Rows]:
     numbers = row_numbers(X, rows)
     if isinstance(X, np.ndarray) or len(numbers) * np.dtype(X.dtype).itemsize * width(X) > HELD_BYTES:
         return X, numbers
-    first, last = int(numbers[0]), int(numbers[-1]) + 1
     kept = np.empty((len(numbers), *X.shape[1:]), X.dtype)
-    for start in range(first, last, block_length(X)):
-        stop = min(start + block_length(X), last)
-        a, b = np.searchsorted(numbers, [start, stop])
-        if a < b:
-            kept[a:b] = np.asarray(X[start:stop])[numbers[a:b] - start]
+    for piece, raw in _pieces(X, numbers):
+        kept[piece] = raw
     return kept, None
 
 
@@ -129,43 +154,45 @@ def paired_blocks(
         yield parts[0][0], [block for _, block in parts]
 
 
-def as_float32(raw: npt.NDArray[Any]) -> Floats:
-    """A float32 copy of an array, exact for float16.
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Threads for what NumPy does on one core."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="noisezoo-analysis")
 
-    NumPy widens half floats one by one; shifting their bits into a float32 and scaling by 2¹¹² does whole vectors and is some 2.5 times as fast. Bits of a half
-    NaN or infinity come out as a magnitude of 65,536 or more, which no finite half reaches, and are put right afterwards.
+
+def widen(raw: npt.NDArray[Any], out: Floats) -> bool:
+    """Write an array of any real type into a float32 one of the same shape, exactly for float16; whether all its values are finite.
+
+    NumPy widens half floats one by one; shifting their bits into a float32 and scaling by 2¹¹² does whole vectors. A half NaN or infinity, whose exponent bits are
+    all ones, comes out wrong so and is put right afterwards.
     """
     if raw.dtype != np.float16:
-        return np.ascontiguousarray(raw, dtype=np.float32)
-    source = np.ascontiguousarray(raw).reshape(-1).view(np.int16)
-    out = np.empty(source.size, np.float32)
-    bits = out.view(np.int32)
-    keep, scale = np.int32(-0x70002000), np.float32(2.0**112)
-    for start in range(0, source.size, 1 << 16):
-        part, value = bits[start : start + (1 << 16)], out[start : start + (1 << 16)]
-        part[...] = source[start : start + (1 << 16)]
-        np.left_shift(part, 13, out=part)
-        np.bitwise_and(part, keep, out=part)
-        np.multiply(value, scale, out=value)
-        if value.max() >= _HALF_LIMIT or value.min() <= -_HALF_LIMIT:
-            value[...] = source[start : start + (1 << 16)].view(np.float16)
-    return out.reshape(raw.shape)
+        np.copyto(out, raw, casting="unsafe")
+        return all([bool(np.isfinite(out[at : at + 64]).all()) for at in range(0, len(out), 64)])
+    source, value = np.ascontiguousarray(raw).reshape(-1).view(np.uint16), out.reshape(-1)
+    parts = [slice(start, start + _CACHE_VALUES) for start in range(0, source.size, _CACHE_VALUES)]
+    run = map if len(parts) == 1 else pool().map
+    return all(list(run(_widen, [source[part] for part in parts], [value[part] for part in parts])))
+
+
+def _widen(source: npt.NDArray[np.uint16], value: Floats) -> bool:
+    bits = value.view(np.int32)
+    bits[...] = source.view(np.int16)
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, np.int32(-0x70002000), out=bits)
+    np.multiply(value, np.float32(2.0**112), out=value)
+    finite = int(np.left_shift(source, 1).max()) < 0xF800
+    if not finite:
+        value[...] = source.view(np.float16)
+    return finite
 
 
 def _refuse_nonfinite(block: Floats, numbers: Ints) -> None:
-    total = (
-        float(block.sum(dtype=np.float64))
-        if block.size < 4096
-        else float((block @ np.ones(block.shape[1], np.float32)).sum(dtype=np.float64))
-    )
-    if math.isfinite(total):
-        return
     bad = numbers[~np.isfinite(block).all(axis=1)]
-    if bad.size:
-        raise NoiseZooError(
-            f"{bad.size} of the rows {numbers[0]} to {numbers[-1]} hold NaN or infinity (first: row {bad[0]}); leave them out with rows=valid, "
-            "a mask of the rows that are finite."
-        )
+    raise NoiseZooError(
+        f"{bad.size} of the rows {numbers[0]} to {numbers[-1]} hold NaN or infinity (first: row {bad[0]}); leave them out with rows=valid, "
+        "a mask of the rows that are finite."
+    )
 
 
 def finite_rows(X: Latents, block_rows: int | None = None) -> Bools:
@@ -188,16 +215,24 @@ class Moments:
 
 
 def moments(X: Latents, rows: Rows = None, block_rows: int | None = None) -> Moments:
-    """Streamed mean and (biased) variance of each coordinate; blocks are merged by Chan's formula, which does not cancel."""
-    count, mean, spread = 0, np.zeros(width(X)), np.zeros(width(X))
+    """Streamed mean and (biased) variance of each coordinate; parts are merged by Chan's formula, which does not cancel."""
+    d = width(X)
+    count, mean, spread = 0, np.zeros(d), np.zeros(d)
+    step = max(1, 4 * _CACHE_VALUES // max(1, d))
     for block in blocks(X, rows, block_rows):
-        ones = np.ones(len(block), np.float32)
-        rough = (ones @ block) / np.float32(len(block))
-        centred = block - rough
-        rest = (ones @ centred).astype(np.float64) / len(block)  # what rounding left in `rough`
-        inside = np.einsum("ij,ij->j", centred, centred).astype(np.float64) - len(block) * rest**2
-        step, joint = rough + rest - mean, count + len(block)
-        spread += inside + step**2 * (count * len(block) / joint)
-        mean += step * (len(block) / joint)
-        count = joint
+        parts = [block[at : at + step] for at in range(0, len(block), step)]
+        for size, middle, inside in pool().map(_moments, parts):
+            joint, away = count + size, middle - mean
+            spread += inside + away**2 * (count * size / joint)
+            mean += away * (size / joint)
+            count = joint
     return Moments(count, mean, spread / count)
+
+
+def _moments(part: Floats) -> tuple[int, Floats, Floats]:
+    """Rows, mean `(d,)` and sum of squares around it."""
+    rough = part.mean(axis=0)
+    centred = part - rough
+    rest = centred.mean(axis=0, dtype=np.float64)  # what rounding left in `rough`
+    inside = np.einsum("ij,ij->j", centred, centred).astype(np.float64) - len(part) * rest**2
+    return len(part), rough + rest, inside

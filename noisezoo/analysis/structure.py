@@ -90,7 +90,8 @@ def isotropy(
     chosen = rng.permutation(len(numbers))[: min(rows_most, len(numbers)) // 2 * 2]
     order = np.argsort(chosen)
     held = np.empty((len(chosen), width(X)), np.float32)
-    held[order] = np.concatenate(list(blocks(X, numbers[chosen[order]], block_rows)))
+    for positions, block in numbered_blocks(X, numbers[chosen[order]], block_rows):
+        held[order[positions]] = block
     pairs = (held[::2] - held[1::2]) / np.float32(np.sqrt(2))
     m, d = pairs.shape
     products = (pairs @ pairs.T).astype(np.float64)

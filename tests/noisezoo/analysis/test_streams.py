@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisezoo.analysis.streams import as_float32, blocks, finite_rows, held, moments, numbered_blocks, row_numbers
+from noisezoo.analysis.streams import blocks, finite_rows, held, moments, numbered_blocks, row_numbers, widen
 from noisezoo.errors import NoiseZooError
 
 
@@ -28,21 +30,36 @@ def latents(request, tmp_path) -> tuple[object, np.ndarray]:
     return mapped, values
 
 
+def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.copy() for part in parts])
+
+
 @pytest.mark.parametrize("length", [1, 7, 53, 1000, None])
 def test_blocks_cover_the_rows_in_order(latents, length) -> None:
     array, values = latents
     for rows in (None, np.array([3]), np.array([0, 1, 20, 52]), np.arange(53) % 2 == 0):
         numbers = row_numbers(array, rows)
         expected = values.reshape(53, -1).astype(np.float32)[numbers]
-        np.testing.assert_array_equal(np.concatenate(list(blocks(array, rows, length))), expected)
+        np.testing.assert_array_equal(joined(blocks(array, rows, length)), expected)
         for positions, block in numbered_blocks(array, rows, length):
             np.testing.assert_array_equal(block, expected[positions])
 
 
+def test_pieces_of_a_read_do_not_show(latents, monkeypatch: pytest.MonkeyPatch) -> None:
+    array, values = latents
+    monkeypatch.setattr("noisezoo.analysis.streams.PIECE_BYTES", 4 * 18 * 2)
+    for rows in (None, np.array([0, 1, 20, 52])):
+        expected = values.reshape(53, -1).astype(np.float32)[row_numbers(array, rows)]
+        np.testing.assert_array_equal(joined(blocks(array, rows, 16)), expected)
+
+
 def test_every_half_float_is_widened_exactly() -> None:
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
-    for part in (halves, halves[np.isfinite(halves)]):
-        np.testing.assert_array_equal(as_float32(part.reshape(-1, 2)), part.reshape(-1, 2).astype(np.float32))
+    finite = halves[np.isfinite(halves)]
+    for part in (halves, finite, np.tile(finite, 5)):
+        found = np.empty((part.size // 2, 2), np.float32)
+        assert widen(part.reshape(-1, 2), found) == bool(np.isfinite(part).all())
+        np.testing.assert_array_equal(found, part.reshape(-1, 2).astype(np.float32))
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.integers(1, 70))
@@ -91,4 +108,4 @@ def test_held_rows_are_the_same_rows(latents, limit: int, monkeypatch: pytest.Mo
     for rows in (None, np.array([4, 5, 30, 52]), np.arange(53) > 40):
         kept, left = held(array, rows)
         expected = values[row_numbers(array, rows)].reshape(-1, 18).astype(np.float32)
-        np.testing.assert_array_equal(np.concatenate(list(blocks(kept, left))), expected)
+        np.testing.assert_array_equal(joined(blocks(kept, left)), expected)
