@@ -63,7 +63,7 @@ class Store:
         """The bytes of a file; FileNotFoundError when there is none."""
         if self.is_local:
             return Path(self.path(name)).read_bytes()
-        data: bytes = self._asked(lambda: self.fs.cat_file(self.path(name)))
+        data: bytes = self._asked(lambda: self.fs.cat_file(self.path(name), **_plainly(self.fs)))
         return data
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
@@ -210,14 +210,17 @@ def options(url: str) -> dict[str, Any]:
     return found
 
 
+def _plainly(fs: Any) -> dict[str, int]:
+    """What spares S3 the question of how long a file is before it is read."""
+    return {"max_concurrency": 1} if "s3" in fs.protocol else {}
+
+
 def _cat_all(fs: Any, paths: Sequence[str]) -> dict[str, bytes]:
     """Many small files of an asynchronous file system, one request each."""
     from fsspec.asyn import _run_coros_in_chunks, sync
 
     async def fetch() -> Any:
-        # `max_concurrency=1` spares S3 the question of how long a file is before it is read.
-        plainly = {"max_concurrency": 1} if hasattr(fs, "max_concurrency") else {}
-        tasks = [fs._cat_file(path, **plainly) for path in paths]
+        tasks = [fs._cat_file(path, **_plainly(fs)) for path in paths]
         return await _run_coros_in_chunks(tasks, batch_size=CONNECTIONS, return_exceptions=True)
 
     found: dict[str, bytes] = {}
