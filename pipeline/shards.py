@@ -36,6 +36,10 @@ def record_name(shard: int) -> str:
     return f"shard-{shard:06d}.json"
 
 
+class DamagedError(NoiseZooError):
+    """A tar does not hold what its record says."""
+
+
 @dataclass
 class Record:
     """One shard, row by row; all lists have one entry a row of the shard."""
@@ -141,10 +145,17 @@ def read_record(store: Store, shard: int) -> Record | None:
 
 
 def read(images_root: str, shard: int) -> Iterator[Picture]:
-    """Every row of a shard in order: its image file, or the reason why there is none. An image that is no longer what ingest saw is one without."""
+    """Every row of a shard in order: its image file, or the reason why there is none. An image outside the zoo that is no longer what ingest saw is one without.
+
+    A tar of our own that is damaged counts as missing from then on, so that the next ingest brings it back.
+    """
     store = Store(images_root)
     record = _record_or_raise(store, shard)
-    yield from _pictures(store, record, range(len(record.rows)))
+    try:
+        yield from _pictures(store, record, range(len(record.rows)))
+    except DamagedError:
+        store.unlink(record_name(shard))
+        raise
 
 
 def pick(images_root: str, positions: Iterable[int], shard_rows: int) -> Iterator[Picture]:
@@ -179,10 +190,14 @@ def _pictures(store: Store, record: Record, indices: Iterable[int]) -> Iterator[
             except UnreadableError as e:
                 yield Picture(row, None, f"no longer what was ingested: {e}")
                 continue
-            if hashlib.sha256(data).hexdigest() != record.sha256[i]:
+            if hashlib.sha256(data).hexdigest() == record.sha256[i]:
+                yield Picture(row, data, None, record.extension[i])
+            elif record.places is not None:
                 yield Picture(row, None, "no longer what was ingested: its sha256 differs")
             else:
-                yield Picture(row, data, None, record.extension[i])
+                raise DamagedError(
+                    f"{tar_name(record.shard)} in {store.url} is damaged: type the same command again, or `noisezoo ingest`, to bring it back from the source."
+                )
 
 
 @contextmanager
