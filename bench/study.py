@@ -6,6 +6,8 @@
 
 Every measurement runs in a process of its own, one after the other, so that its peak memory is its own. Both sides read the same Zarr array, written as a zoo writes
 it. Reference and ours alternate `--repeats` times, and ratios are taken pair by pair: on a busy machine seconds mean little, and ratios of processor time still do.
+
+A long run goes in pieces: `--cases probes` or even `--cases probes_ours`, with the same `--folder` for the data and the same `--out`, to which each measurement is added.
 """
 
 from __future__ import annotations
@@ -78,12 +80,12 @@ def normality_ours(group: Any, size: str) -> dict[str, Any]:
     return {"ad": found.ad.share, "dp": found.dp.share, "sw": found.sw.share if found.sw else None}
 
 
-def normality_scipy(group: Any, size: str) -> dict[str, Any]:
-    """The protocol as one would write it down: all in memory, a loop over projections, a test at a time."""
+def normality_scipy(group: Any, size: str, dtype: str = "float16") -> dict[str, Any]:
+    """The protocol as one would write it down: all in memory as it is stored, a loop over projections, a test at a time."""
     from scipy import stats
 
     warnings.simplefilter("ignore")
-    X = group["noise"][:].reshape(group["noise"].shape[0], -1)
+    X = group["noise"][:].reshape(group["noise"].shape[0], -1).astype(dtype)
     rng = np.random.default_rng(1)
     verdicts = []
     for _ in range(SIZES[size][4]):
@@ -99,6 +101,11 @@ def normality_scipy(group: Any, size: str) -> dict[str, Any]:
             )
         )
     return dict(zip(("ad", "dp", "sw"), np.mean(verdicts, axis=0).tolist(), strict=True))
+
+
+def normality_scipy_float32(group: Any, size: str) -> dict[str, Any]:
+    """The same with all rows widened beforehand, in twice the memory."""
+    return normality_scipy(group, size, "float32")
 
 
 def probes_ours(group: Any, size: str) -> dict[str, Any]:
@@ -206,7 +213,7 @@ def shared_ours(group: Any, size: str) -> dict[str, Any]:
 
 
 CASES: dict[str, tuple[Callable[[Any, str], dict[str, Any]], ...]] = {
-    "normality": (normality_ours, normality_scipy),
+    "normality": (normality_ours, normality_scipy, normality_scipy_float32),
     "probes": (probes_ours, probes_sklearn, probes_sklearn_float32),
     "transfer": (transfer_ours, transfer_sklearn),
     "shared": (shared_ours,),
@@ -246,12 +253,14 @@ def child(name: str, folder: Path, size: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
+    parser.add_argument(
+        "--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}; or single measurements, such as probes_ours"
+    )
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument(
         "--folder", type=Path, help="where the data lie; written there if they do not (default: a temporary folder)"
     )
-    parser.add_argument("--out", type=Path, help="write all results as JSON")
+    parser.add_argument("--out", type=Path, help="add the results to this JSON file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -261,38 +270,43 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         if not (folder / "truth.npz").exists():
             write_data(folder, options.size)
-        results = [result for case in options.cases.split(",") for result in run_case(case, folder, options)]
-    if options.out:
-        machine = {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": os.environ.get("OMP_NUM_THREADS"),
-        }
-        options.out.write_text(
-            json.dumps(
-                {"size": options.size, "machine": machine, "load": os.getloadavg(), "results": results}, indent=1
-            )
-            + "\n"
-        )
+        for case in options.cases.split(","):
+            functions = [f.__name__ for f in CASES[case]] if case in CASES else [case]
+            if options.size == "training":
+                functions = functions[:1]
+            for _ in range(options.repeats):
+                results = [measure(name, folder, options.size) for name in functions]
+                for other in results[1:]:
+                    tell(results[0], other)
+                if options.out:
+                    add(options.out, options.size, results)
 
 
-def run_case(case: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    functions = CASES[case][:1] if options.size == "training" else CASES[case]
-    results = []
-    for _ in range(options.repeats):
-        pair = [measure(function.__name__, folder, options.size) for function in functions]
-        results += pair
-        for other in pair[1:]:
-            print(
-                f"  {other['name']}: {other['seconds'] / pair[0]['seconds']:.1f} × the time, "
-                f"{other['processor_seconds'] / pair[0]['processor_seconds']:.1f} × the processor time, {other['peak_mb'] / pair[0]['peak_mb']:.1f} × the peak memory",
-                *(
-                    f"largest difference of {key} {np.abs(np.subtract(pair[0][key], other[key])).max():.4f},"
-                    for key in ("aucs", "accuracies")
-                    if key in other
-                ),
-            )
-    return results
+def tell(ours: dict[str, Any], other: dict[str, Any]) -> None:
+    """What the other side takes beside ours."""
+    print(
+        f"  {other['name']}: {other['seconds'] / ours['seconds']:.1f} × the time, "
+        f"{other['processor_seconds'] / ours['processor_seconds']:.1f} × the processor time, {other['peak_mb'] / ours['peak_mb']:.1f} × the peak memory",
+        *(
+            f"largest difference of {key} {np.abs(np.subtract(ours[key], other[key])).max():.4f},"
+            for key in ("aucs", "accuracies")
+            if key in other
+        ),
+        flush=True,
+    )
+
+
+def add(path: Path, size: str, results: list[dict[str, Any]]) -> None:
+    """Append measurements to a file, each with the size, the machine and how busy it was."""
+    known = json.loads(path.read_text()) if path.exists() else []
+    about = {
+        "size": size,
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "load": os.getloadavg()[0],
+    }
+    path.write_text(json.dumps([*known, *({**about, **result} for result in results)], indent=1) + "\n")
 
 
 def measure(name: str, folder: Path, size: str) -> dict[str, Any]:
