@@ -1,0 +1,180 @@
+"""Our inversion against what people run instead, and how many network calls a recovery costs.
+
+The rivals are plain loops around `DDIMInverseScheduler`, in the network's default memory layout, with the prompt repeated for every row: what diffusers' own pipelines do.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from bench.harness import Case, Found, alternate, over
+from bench.inversion_toy import Bench
+from pipeline import inversion
+from pipeline.spaces.diffusion import Diffusion
+
+MODEL = "models/toy_sd"
+BATCH, STEPS = 64, 5
+ROUNDS = 15
+TOLERANCE = 1e-4
+"""Largest difference of two inversions that counts as float32 rounding, relative to the largest value."""
+A_ZOO = 10_000 * 50
+"""Rows times steps over which the compile time is shared out: a small zoo."""
+
+
+def vs_diffusers(folder: Path) -> Found:
+    return _vs_diffusers(compiled=True)
+
+
+def vs_diffusers_as_loaded(folder: Path) -> Found:
+    return _vs_diffusers(compiled=False)
+
+
+def _vs_diffusers(compiled: bool) -> Found:
+    x, plain = torch.randn(BATCH, 6, 8, 8, generator=torch.Generator().manual_seed(0)), plain_loop()
+    space = _space(compiled)
+    with torch.inference_mode():
+        begun = time.perf_counter()
+        mine = ours(space, x)()
+        first = time.perf_counter() - begun
+        theirs = plain(x)
+        difference = float((mine - theirs).abs().max() / theirs.abs().max())
+        if difference > TOLERANCE:
+            raise RuntimeError(f"the two inversions differ by {difference:.1e}: nothing to compare")
+        taken = alternate({"plain": lambda: plain(x), "ours": ours(space, x)}, ROUNDS)
+    a_row_step = {name: statistics.median(seconds) / STEPS / BATCH for name, seconds in taken.items()}
+    figures = {
+        "plain loop, ms a row and step": 1e3 * a_row_step["plain"],
+        "ours, ms a row and step": 1e3 * a_row_step["ours"],
+        "largest difference of the results, relative": difference,
+    }
+    ratios = over(taken["plain"], taken["ours"])
+    if compiled:
+        compiling = first - statistics.median(taken["ours"])
+        whole = {name: A_ZOO * seconds for name, seconds in a_row_step.items()}
+        saved = a_row_step["plain"] - a_row_step["ours"]
+        figures |= {
+            "compiling, s": compiling,
+            "rows of 50 steps until compiling has paid": compiling / saved / 50 if saved > 0 else float("inf"),
+            "ratio over 10,000 rows of 50 steps, compiling included": whole["plain"] / (whole["ours"] + compiling),
+        }
+    return Found(ratios, figures)
+
+
+def vs_one_by_one(folder: Path) -> Found:
+    few = 4
+    x, plain, space = torch.randn(BATCH, 6, 8, 8), plain_loop(), _space(compiled=True)
+    with torch.inference_mode():
+        mine = ours(space, x)
+        mine()
+        singles = lambda: [plain(row[None]) for row in x[:few]]  # noqa: E731
+        taken = alternate({"plain": singles, "ours": mine}, ROUNDS)
+    return Found(
+        over(taken["plain"], taken["ours"], BATCH / few),
+        {
+            "one by one, ms a row and step": 1e3 * statistics.median(taken["plain"]) / STEPS / few,
+            "ours, ms a row and step": 1e3 * statistics.median(taken["ours"]) / STEPS / BATCH,
+        },
+    )
+
+
+def plain_loop() -> Callable[[Tensor], Tensor]:
+    """A loop as one writes it with diffusers."""
+    unet = diffusers.UNet2DConditionModel.from_pretrained(f"{MODEL}/unet").eval()
+    scheduler = diffusers.DDIMInverseScheduler.from_pretrained(f"{MODEL}/scheduler", clip_sample=False)
+    text = _space(compiled=False)._embedding()["text"]
+
+    def loop(x: Tensor) -> Tensor:
+        scheduler.set_timesteps(STEPS)
+        prompt = text.repeat(len(x), 1, 1)
+        for t in scheduler.timesteps:
+            noise = unet(x, t, encoder_hidden_states=prompt).sample
+            x = scheduler.step(noise, t, x).prev_sample
+        return x
+
+    return loop
+
+
+def ours(space: Diffusion, x: Tensor) -> Callable[[], Tensor]:
+    """The walk of a space from clean latents to noise."""
+    model = space.denoiser
+    assert model is not None
+    return lambda: inversion.last(inversion.invert(model, x, "ddim", STEPS))
+
+
+def _space(compiled: bool) -> Diffusion:
+    space = Diffusion(MODEL, {"name": "ddim", "steps": STEPS}, size=64, precision="float32", compile=compiled)
+    space.load(torch.device("cpu"), torch.float32)
+    return space
+
+
+ROWS = 32
+LADDER: dict[str, tuple[int, ...]] = {
+    "heun": (6, 8, 10, 12, 16, 20, 25, 37, 50, 75),
+    "dpmpp_2m": (10, 16, 20, 25, 34, 50, 75, 100, 150),
+}
+"""Steps tried of each second-order inverter; Heun calls the network twice a step."""
+
+
+def calls(folder: Path) -> Found:
+    return fewer_calls(50)
+
+
+def calls_150(folder: Path) -> Found:
+    return fewer_calls(150)
+
+
+def fewer_calls(budget: int) -> Found:
+    """Known noise, images made of it by a fine sampler, and the noise found behind them: the fewest calls that come as near as DDIM does with `budget`."""
+    bench = Bench("toy_sd", ROWS, ROWS)
+
+    def measured(name: str, steps: int, options: dict[str, Any]) -> dict[str, float]:
+        bench.counted.calls = 0
+        found = bench._each(lambda x: bench._invert(x, name, steps, options), bench.flow_images)
+        count = bench.counted.calls
+        clean = bench._each(lambda x: bench._invert(x, name, steps, options), bench.clean)
+        back = bench._each(lambda x: bench._generate(x, name, steps, options), clean)
+        error = float((back - bench.clean).square().mean())
+        return {
+            "calls": count,
+            "error": float((found - bench.noise).norm() / bench.noise.norm()),
+            "round trip": error,
+        }
+
+    rival = {variant: measured("ddim", budget, {"variant": variant}) for variant in ("diffusers", "authors")}
+    best = min(rival.values(), key=lambda one: one["error"])
+    nearest = min(one["round trip"] for one in rival.values())
+    tried = [(name, measured(name, steps, {})) for name, ladder in LADDER.items() for steps in ladder]
+    enough = {
+        aim: min((one["calls"], name) for name, one in tried if one[aim] <= reached)
+        for aim, reached in (("error", best["error"]), ("round trip", nearest))
+        if any(one[aim] <= reached for _, one in tried)
+    }
+    if len(enough) < 2:
+        raise RuntimeError(f"nothing on the ladder comes as near as DDIM with {budget} calls: {tried}")
+    return Found(
+        [budget / enough["error"][0]],
+        {
+            f"relative error of the noise, DDIM with {budget} calls": best["error"],
+            f"calls of {enough['error'][1]} for that": enough["error"][0],
+            f"calls of {enough['round trip'][1]} for DDIM's round trip": enough["round trip"][0],
+            "fewer calls for the round trip, times": budget / enough["round trip"][0],
+        },
+    )
+
+
+PLAIN = "a plain diffusers loop (DDIMInverseScheduler), as large a batch, equal results"
+CASES = [
+    Case("inversion.vs_diffusers", f"toy_sd on the CPU, float32, batch {BATCH}, compiled", PLAIN, vs_diffusers, target=1.3),
+    Case("inversion.vs_diffusers_as_loaded", "the same without compiling, the default on CPUs", PLAIN, vs_diffusers_as_loaded),
+    Case("inversion.vs_one_by_one", f"the same, compiled, batch {BATCH}", "that loop one image at a time, as the authors' demo runs", vs_one_by_one, target=8.0),
+    Case("inversion.calls", "network calls of the best second-order inverter for an equal recovery of known noise", "DDIM with 50 calls, its better variant", calls, target=2.0),
+    Case("inversion.calls_150", "the same", "DDIM with 150 calls", calls_150, target=2.0),
+]  # fmt: skip

@@ -1,0 +1,51 @@
+"""The study's mathematics against SciPy and scikit-learn, each side in processes of its own: `bench/study.py` at its medium size (4,000 × 16,384)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench import study
+from bench.harness import Case, Found, over, quartiles
+
+SIZE = "medium"
+
+
+def against(case: str, rounds: int) -> Callable[[Path], Found]:
+    """Ours and the first rival of a case of `bench/study.py`, in turn."""
+
+    def measure(folder: Path) -> Found:
+        study.write_data(folder, SIZE)
+        ours, rival = (function.__name__ for function in study.CASES[case][:2])
+        pairs = [(study.measure(ours, folder, SIZE), study.measure(rival, folder, SIZE)) for _ in range(rounds)]
+        mine, theirs = pairs[-1]
+        differences = {
+            f"largest difference of {key}": float(np.abs(np.subtract(mine[key], theirs[key])).max())
+            for key in ("aucs", "accuracies", "ad", "cosine")
+            if key in mine and key in theirs
+        }
+        middle = {
+            key: [quartiles([pair[side][key] for pair in pairs])[1] for side in (0, 1)]
+            for key in ("seconds", "processor_seconds", "peak_mb")
+        }
+        return Found(
+            over([rival["seconds"] for _, rival in pairs], [ours["seconds"] for ours, _ in pairs]),
+            {
+                "ours, s": middle["seconds"][0],
+                "rival, s": middle["seconds"][1],
+                "times the processor time": middle["processor_seconds"][1] / middle["processor_seconds"][0],
+                "times the peak memory": middle["peak_mb"][1] / middle["peak_mb"][0],
+                **differences,
+            },
+        )
+
+    return measure
+
+
+CASES = [
+    Case("study.gaussianity", "Anderson–Darling, D'Agostino–Pearson and Shapiro–Wilk over 500 projections", "SciPy in a loop, all rows in memory", against("normality", 3)),
+    Case("study.probes", "PCA to 100 and 10 probes", "scikit-learn's PCA and logistic regressions (saga)", against("probes", 3)),
+    Case("study.transfer", "the ridge map from noise to encoder", "scikit-learn's Ridge on all rows in memory", against("transfer", 3)),
+]  # fmt: skip
