@@ -1,10 +1,11 @@
 """Conditional writes: put a file only if none is there, or only if it is still the version that was read.
 
 This is what lets several builders share a zoo without talking to each other. A version is an opaque word: S3's etag, Google's generation, on a disk
-the sha256 of the bytes. Whoever needs every write to have a version of its own writes something random into it.
+the sha256 of the bytes.
 
-A put whose answer was lost is tried again, and is then refused because of itself. So after a refusal that follows a lost answer the file is read, and
-bytes equal to ours are ours.
+A put whose answer was lost is sent again (by us, by the store's client, or unseen by HTTP's), and is then refused because of itself. So a refusal is an
+answer only where other bytes are there: a file with the very bytes that were to be put counts as put. Whoever must be told apart from others, such as
+the holder of a lease, writes something random.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from typing import Any, BinaryIO
 from fsspec.implementations.local import LocalFileSystem
 
 from noisezoo.errors import NoiseZooError
-from noisezoo.retry import TRIES, again, is_passing, wait
 
 LOCK_SECONDS = 5.0
 """How long a file's lock is waited for before the file counts as another's."""
@@ -32,8 +32,15 @@ TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.(tmp|part)")
 
 
 def put(fs: Any, path: str, data: bytes, version: str | None) -> str | None:
-    """The version of the file just put; None where the condition does not hold. `version` None means that there must be no file."""
-    return _backend(fs, path)[0](fs, path, data, version)
+    """The version of the file just put; None where the condition does not hold, and other bytes are there. `version` None means that there must be no file."""
+    write, read = _backend(fs, path)
+    if (put := write(fs, path, data, version)) is not None:
+        return put
+    try:
+        there, found = read(fs, path)
+    except FileNotFoundError:
+        return None
+    return found if there == data else None
 
 
 def read(fs: Any, path: str) -> tuple[bytes, str]:
@@ -124,8 +131,7 @@ def _link(ready: str, path: str) -> bool:
     try:
         os.link(ready, path)
     except FileExistsError:
-        # Over NFS a link may be made, its answer lost, and asked for again: two names tell.
-        return os.stat(ready).st_nlink == 2
+        return False
     except OSError as e:
         if e.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise NoiseZooError(
@@ -185,25 +191,14 @@ def _put_on_s3(fs: Any, path: str, data: bytes, version: str | None) -> str | No
         kwargs = fs._get_s3_method_kwargs(client.put_object, Bucket=bucket, Key=key, Body=data, **condition)
         return await client.put_object(**kwargs)
 
-    is_unheard = False
-    for attempt in range(TRIES):
-        try:
-            answer = sync(fs.loop, send)
-        except Exception as e:
-            about = e.response if isinstance(e, ClientError) else {}
-            status = about.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            # The client has asked again by itself, or nobody knows what became of the request.
-            is_unheard |= bool(about.get("ResponseMetadata", {}).get("RetryAttempts")) or status == 0 or status >= 500
-            has_no_bucket = about.get("Error", {}).get("Code") == "NoSuchBucket"
-            if status == 412 or (status == 404 and version is not None and not has_no_bucket):
-                return _ours(_read_from_s3, fs, path, data) if is_unheard else None
-            if attempt == TRIES - 1 or not is_passing(e):
-                raise translate_boto_error(e) from e
-        else:
-            fs.invalidate_cache(path)
-            return str(answer["ETag"])
-        wait(attempt)
-    raise AssertionError("the last try answers or raises")
+    try:
+        return str(sync(fs.loop, send)["ETag"])
+    except ClientError as e:
+        status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        is_gone = status == 404 and version is not None and e.response.get("Error", {}).get("Code") != "NoSuchBucket"
+        if status == 412 or is_gone:
+            return None
+        raise translate_boto_error(e) from e
 
 
 def _read_from_s3(fs: Any, path: str) -> tuple[bytes, str]:
@@ -216,7 +211,8 @@ def _read_from_s3(fs: Any, path: str) -> tuple[bytes, str]:
         async with answer["Body"] as body:
             return await body.read(), str(answer["ETag"])
 
-    return again(lambda: sync(fs.loop, fetch))
+    found: tuple[bytes, str] = sync(fs.loop, fetch)
+    return found
 
 
 def _put_on_gcs(fs: Any, path: str, data: bytes, version: str | None) -> str | None:
@@ -228,7 +224,6 @@ def _put_on_gcs(fs: Any, path: str, data: bytes, version: str | None) -> str | N
     body = head + b"\n--==0==\nContent-Type: application/octet-stream\n\n" + data + b"\n--==0==--"
 
     async def send() -> Any:
-        # gcsfs tries again by itself what fails in passing, so that an answer may be lost unseen.
         return await fs._call(
             "POST",
             f"{fs._location}/upload/storage/v1/b/{bucket}/o",
@@ -240,13 +235,11 @@ def _put_on_gcs(fs: Any, path: str, data: bytes, version: str | None) -> str | N
         )
 
     try:
-        answer = sync(fs.loop, send)
-    except (HttpError, FileExistsError, FileNotFoundError) as e:
-        if isinstance(e, HttpError) and int(e.code or 0) != 412:
-            raise
-        return _ours(_read_from_gcs, fs, path, data)
-    fs.invalidate_cache(path)
-    return str(answer["generation"])
+        return str(sync(fs.loop, send)["generation"])
+    except (HttpError, FileExistsError) as e:
+        if isinstance(e, FileExistsError) or int(e.code or 0) == 412:
+            return None
+        raise
 
 
 def _read_from_gcs(fs: Any, path: str) -> tuple[bytes, str]:
@@ -255,12 +248,3 @@ def _read_from_gcs(fs: Any, path: str) -> tuple[bytes, str]:
         data: bytes = fs.cat_file(path)
         if str(fs.info(path, refresh=True)["generation"]) == before:
             return data, before
-
-
-def _ours(read: Read, fs: Any, path: str, data: bytes) -> str | None:
-    """The version of what is there if it is what we put."""
-    try:
-        there, version = read(fs, path)
-    except FileNotFoundError:
-        return None
-    return version if there == data else None

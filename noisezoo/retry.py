@@ -37,13 +37,8 @@ def again(act: Callable[[], A]) -> A:
         except Exception as e:
             if attempt == TRIES - 1 or not is_passing(e):
                 raise
-        wait(attempt)
+        time.sleep(FIRST_WAIT * 2**attempt)
     raise AssertionError("the last try answers or raises")
-
-
-def wait(attempt: int) -> None:
-    """Before the next try."""
-    time.sleep(FIRST_WAIT * 2**attempt)
 
 
 def is_passing(error: BaseException) -> bool:

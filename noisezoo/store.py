@@ -94,11 +94,11 @@ class Store:
             raise _told(e, path) from e
 
     def create(self, name: str, data: bytes) -> str | None:
-        """Put a file only if there is none, whole or not at all; its version, or None where there is one already."""
+        """Put a file only if there is none, whole or not at all; its version, or None where there is one already with other bytes."""
         return self._put(name, data, None)
 
     def replace(self, name: str, data: bytes, version: str) -> str | None:
-        """Put a file only if it is still of this version; its new version, or None where somebody else changed or removed it."""
+        """Put a file only if it is still of this version; its new version, or None where somebody else removed it or put other bytes."""
         return self._put(name, data, version)
 
     def _put(self, name: str, data: bytes, version: str | None) -> str | None:

@@ -242,11 +242,9 @@ def _settle(store: Store, key: str, data: bytes, check: Callable[[], None]) -> N
         if store.create(key, data) is not None:
             return
         try:
-            there, version = store.read_version(key)
+            _, version = store.read_version(key)
         except FileNotFoundError:  # taken away this very moment
             continue
-        if there == data:
-            return
         check()
         if store.replace(key, data, version) is not None:
             return

@@ -7,6 +7,7 @@ whether a key exists and then puts it, in two steps; conditional puts pass throu
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import random
 import threading
@@ -19,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-READ_TIMEOUT = 2.0
+READ_TIMEOUT = 0.8
 """Seconds that the clients of these servers wait for an answer."""
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "planted-key-id",
@@ -36,6 +37,7 @@ def plain() -> Iterator[str]:
     """The address of an S3 server with one empty bucket, `bucket`."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -62,17 +64,27 @@ def faulty(target: str, seed: int = 0, rate: float = 0.0, **more: Any) -> Iterat
 
 
 class Faulty(ThreadingHTTPServer):
-    """See above. `kinds` are the faults to choose among, `heeds_conditions=False` drops the headers of conditional puts as old servers do."""
+    """See above. `kinds` are the faults to choose among; `heeds_conditions=False` drops the headers of conditional puts as old servers do."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(
-        self, target: str, seed: int, rate: float, kinds: tuple[str, ...] = FAULTS, heeds_conditions: bool = True
+        self,
+        target: str,
+        seed: int,
+        rate: float,
+        kinds: tuple[str, ...] = FAULTS,
+        in_a_row: int = 3,
+        heeds_conditions: bool = True,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
         self.seed, self.rate, self.kinds, self.heeds_conditions = seed, rate, kinds, heeds_conditions
+        self.in_a_row = in_a_row
+        self.hold: str | None = None
+        """Before a request whose line begins so ("PUT /bucket/…") is answered or its body asked for, it is held: `held` is set, and `go` is waited for."""
+        self.held, self.go = threading.Event(), threading.Event()
         self.happened: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.conditional = threading.Lock()
@@ -84,13 +96,13 @@ class Faulty(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def fault(self, method: str, path: str) -> str | None:
-        """What becomes of this request. The same one is spoilt three times in a row at most, as clients may expect."""
+        """What becomes of this request. The same one is spoilt `in_a_row` times at most: clients give up some time."""
         with self._lock:
             self.requests.append((method, path))
             self._seen[method, path] += 1
             count = self._seen[method, path]
             dice = random.Random(f"{self.seed} {method} {path} {count}")
-            if count % 4 == 0 or dice.random() >= self.rate:
+            if count % (self.in_a_row + 1) == 0 or dice.random() >= self.rate:
                 return None
             kind = dice.choice(self.kinds)
             self.happened[kind] += 1
@@ -107,6 +119,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Silent."""
 
+    def handle_expect_100(self) -> bool:
+        """Before the client may send its body."""
+        server = self.server
+        if server.hold is not None and f"{self.command} {self.path}".startswith(server.hold):
+            server.held.set()
+            server.go.wait(60)
+        return super().handle_expect_100()
+
     def _serve(self) -> None:
         fault = self.server.fault(self.command, self.path)
         if fault == "half_sent" and self.command == "PUT":
@@ -121,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(503, {}, b"<Error><Code>SlowDown</Code><Message>Slow down</Message></Error>")
         status, headers, data = self._passed_on(body)
         if fault == "late":
-            time.sleep(READ_TIMEOUT + 0.5)
+            time.sleep(READ_TIMEOUT + 0.3)
         if fault in ("unheard", "late"):
             return self._hang_up()
         self._answer(status, headers, data, cut=fault == "cut")
@@ -130,7 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            if len(body := self.rfile.read(length)) < length:
+                raise ConnectionResetError("the client died in the middle of its body")
+            return body
         parts = []
         while size := int(self.rfile.readline().split(b";")[0], 16):
             parts.append(self.rfile.read(size))
