@@ -12,23 +12,25 @@ from torch import Tensor
 
 from pipeline.toy import HELD_OUT
 from pipeline.toy.captions import captions
-from pipeline.toy.faces import render
-from pipeline.toy.truth import labels, latents
+from pipeline.toy.faces import draw, render
+from pipeline.toy.truth import labels, latents, nuisances
 
 SEED = 0
 TRAIN_ROWS = 80_000
 _PART = 2_000
 
 
-def training_faces(runs: Path) -> NDArray[np.uint8]:
-    """(TRAIN_ROWS, 64, 64, 3), memory-mapped; drawn on the first call."""
-    path = runs / "data" / f"faces-{SEED}-{TRAIN_ROWS}.npy"
+def training_faces(runs: Path, taken: int = SEED) -> NDArray[np.uint8]:
+    """(TRAIN_ROWS, 64, 64, 3), memory-mapped; drawn on the first call. With another `taken` they are the same people, photographed again:
+    another pose, scale, light and background."""
+    path = runs / "data" / f"faces-{SEED}-{TRAIN_ROWS}{'' if taken == SEED else f'-again-{taken}'}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         pictures = open_memmap(part, mode="w+", dtype=np.uint8, shape=(TRAIN_ROWS, 64, 64, 3))
         for start in range(0, TRAIN_ROWS, _PART):
-            pictures[start : start + _PART] = render(SEED, np.arange(start, start + _PART))
+            rows = np.arange(start, start + _PART)
+            pictures[start : start + _PART] = draw(latents(SEED, rows), nuisances(taken, rows))
         pictures.flush()
         part.rename(path)
     return np.asarray(np.load(path, mmap_mode="r"))
