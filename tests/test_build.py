@@ -15,46 +15,34 @@ import pytest
 
 import noisezoo as library
 from pipeline.sources.toy import Toy
-from tests.kit.builds import CONF, ROOT, build_words, command, noisezoo, shard_digests
-
-SECONDS: dict[Path, float] = {}
-"""How long the undisturbed build took here and now, start-up included."""
+from tests.kit.builds import CONF, ROOT, build_words, command, entries, noisezoo, shard_digests, started, wait_until
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    begun = time.monotonic()
     done = noisezoo(*build_words(folder, "slow_one,slow_two"))
-    SECONDS[folder] = time.monotonic() - begun
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def entries(folder: Path) -> dict[str, str]:
-    """Every ledger entry's text: it holds a time and a process, so a unit computed twice has another one."""
-    return {str(p.relative_to(folder)): p.read_text() for p in folder.glob("zoo.zarr/ledger/*/*.json")}
 
 
 @pytest.mark.slow
 def test_killed_ten_times_ends_with_the_same_bytes_and_nothing_is_done_twice(tmp_path: Path, undisturbed: Path) -> None:
     dice = random.Random(7)
     seen: dict[str, str] = {}
-    for _ in range(10):
-        process = subprocess.Popen(
-            command(*build_words(tmp_path, "slow_one,slow_two")),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        # Anywhere from the middle of start-up to just before the end.
-        time.sleep(dice.uniform(0.3, 0.95) * SECONDS[undisturbed])
+    for kill in range(10):
+        process = started(*build_words(tmp_path, "slow_one,slow_two"))
+        if kill < 3:  # in the middle of start-up
+            time.sleep(dice.uniform(0.2, 0.8) * 2)
+        else:  # while units are computed: some time after one more is finished
+            wait_until(lambda: len(entries(tmp_path)) > len(seen) or process.poll() is not None)  # noqa: B023
+            time.sleep(dice.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         now = entries(tmp_path)
         assert {k: v for k, v in now.items() if k in seen} == seen
         seen = now
-    assert len(seen) > 0, "every kill came before the first unit: the test shows nothing"
+    assert 0 < len(seen) < 20, "the kills came before the first unit or after the last: the test shows nothing"
     done = noisezoo(*build_words(tmp_path, "slow_one,slow_two"))
     assert done.returncode == 0, done.stderr
     assert {k: v for k, v in entries(tmp_path).items() if k in seen} == seen

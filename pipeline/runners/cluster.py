@@ -22,7 +22,7 @@ from pipeline import leases
 from pipeline.progress import say
 from pipeline.queue import Queue
 from pipeline.runners import task
-from pipeline.units import Failed, Held, Job, Order
+from pipeline.units import Failed, Held, Job, Order, Result
 from pipeline.worker import Report
 
 RESOURCE = "GPU"
@@ -85,6 +85,8 @@ class Drive:
                         self._fill(seat)
                     self._even_out()
                 yield from self._hear()
+        except OSError as e:  # every error of a connection is one
+            raise _gone(self.client) from e
         finally:
             self._stop()
 
@@ -96,10 +98,7 @@ class Drive:
         self._looked = now
         if self.client.status not in ("running", "connecting"):
             raise _gone(self.client)
-        try:
-            found = self.client.scheduler_info()["workers"]
-        except OSError as e:
-            raise _gone(self.client) from e
+        found = self.client.scheduler_info()["workers"]
         here = {address: facts for address, facts in found.items() if facts.get("resources", {}).get(RESOURCE)}
         for address in self.seats.keys() - here.keys():
             yield from self._lose(self.seats.pop(address))
@@ -188,6 +187,8 @@ class Drive:
         with suppress(Empty):
             while len(ended) < 4 * MOST_AHEAD:
                 ended.append(self._inbox.get_nowait())
+        finished = [future for _, _, future in ended if future.status == "finished"]
+        results = dict(zip((future.key for future in finished), self.client.gather(finished), strict=True))
         touched: dict[str, _Seat] = {}
         for address, key, future in ended:
             seat = self.seats.get(address)
@@ -199,31 +200,35 @@ class Drive:
             seat.seconds = 0.7 * seat.seconds + 0.3 * (now - seat.heard) if seat.seconds else now - seat.heard
             seat.heard = now
             touched[address] = seat
-            yield from self._settle(job, seat, future, is_first, now)
+            if key in results:
+                yield from self._settle(results[key], seat, now)
+            else:
+                yield from self._broken(job, seat, future, is_first, now)
         for seat in touched.values():
             self._fill(seat)
 
-    def _settle(self, job: Job, seat: _Seat, future: Any, is_first: bool, now: float) -> Iterator[Entry | Failed]:
-        """What became of a task."""
-        if future.status == "finished":
-            for result in future.result():
-                if isinstance(result, Held):
-                    self._held.append((now + self.queue.held_seconds, result.job))
-                    continue
-                self.queue.settle(result, now)
-                yield result
-                if isinstance(result, Failed) and result.ends_worker:
-                    self.client.restart_workers([seat.address], raise_for_error=False)
-        elif future.status == "error":
-            error = future.exception()
-            if type(error).__name__ == "KilledWorker" and not is_first:
-                self.queue.back(job)
-                return
-            failed = Failed(job, f"{type(error).__name__}: {error}"[:300], seat.address)
-            self.queue.settle(failed, now)
-            yield failed
-        else:
+    def _settle(self, results: list[Result], seat: _Seat, now: float) -> Iterator[Entry | Failed]:
+        """What became of a task's units."""
+        for result in results:
+            if isinstance(result, Held):
+                self._held.append((now + self.queue.held_seconds, result.job))
+                continue
+            self.queue.settle(result, now)
+            yield result
+            if isinstance(result, Failed) and result.ends_worker:
+                self.client.restart_workers([seat.address], raise_for_error=False)
+
+    def _broken(self, job: Job, seat: _Seat, future: Any, is_first: bool, now: float) -> Iterator[Failed]:
+        """A task that told nothing of its units: it raised, or its worker died, or all is lost."""
+        if future.status != "error":
             raise _gone(self.client)
+        error = future.exception()
+        if type(error).__name__ == "KilledWorker" and not is_first:
+            self.queue.back(job)
+            return
+        failed = Failed(job, f"{type(error).__name__}: {error}"[:300], seat.address)
+        self.queue.settle(failed, now)
+        yield failed
 
     def _ask_again(self, now: float) -> None:
         """Units that another build held: those that are free by now go back into the queue.
@@ -234,7 +239,11 @@ class Drive:
         for when, job in waiting:
             if when > now:
                 self._held.append((when, job))
-            elif lease := leases.claim(self._store, job.spaces[0], job.shard, "driver", self.order.lease_seconds):
+                continue
+            lease = None
+            with suppress(OSError, NoiseZooError):  # a store that does not answer is asked again as well
+                lease = leases.claim(self._store, job.spaces[0], job.shard, "driver", self.order.lease_seconds)
+            if lease is not None:
                 lease.release()
                 self.queue.back(job)
             else:
@@ -280,7 +289,7 @@ def quietly() -> dict[str, Any]:
     """Dask's settings for a build: a worker's death costs its unit one attempt and is counted by us; Dask's own logging stays for errors."""
     return {
         "distributed.scheduler.allowed-failures": 0,
-        "distributed.scheduler.worker-ttl": "60s",
+        "distributed.scheduler.worker-ttl": "120s",
         "distributed.scheduler.work-stealing": False,
         "distributed.worker.daemon": True,
         "distributed.comm.timeouts.connect": "10s",

@@ -28,6 +28,7 @@ class Thumbnail:
         memory_rows: int | None = None,
         overflow_below_float32: bool = False,
         nan_row: int | None = None,
+        journal: str | None = None,
     ) -> None:
         self.facts = ModelFacts("tests.thumbnail", None, "CC0", task)
         self.shape = (3, 8, 8)
@@ -37,6 +38,7 @@ class Thumbnail:
         self.memory_rows = memory_rows
         self.overflow_below_float32 = overflow_below_float32
         self.nan_row = nan_row
+        self.journal = journal
         self.batches: list[int] = []
 
     def load(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -53,6 +55,9 @@ class Thumbnail:
         if self.memory_rows is not None and len(batch) > self.memory_rows:
             raise torch.OutOfMemoryError(f"{len(batch)} rows do not fit")
         self.batches.append(len(batch))
+        if self.journal is not None:  # which rows were computed, by whatever process
+            with open(self.journal, "ab", buffering=0) as file:
+                file.write("".join(f"{row}\n" for row in rows.tolist()).encode())
         time.sleep(self.seconds_per_batch)
         latent = self.scale * batch.float() / 255
         if self.overflow_below_float32 and self.now != torch.float32:
