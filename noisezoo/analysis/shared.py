@@ -20,6 +20,7 @@ from noisezoo.analysis.streams import Floats, Latents, Rows, moments, paired_blo
 
 REDUCE = 1024
 RIDGE = 0.01
+_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,11 @@ def _covariance(
             part if (basis := bases[name]) is None else part @ basis.T
             for name, part in zip(spaces, centred, strict=True)
         ]
-        joint = np.hstack(reduced)
-        total += joint.T @ joint
-        count += len(joint)
+        # In float64: neighbouring eigenvalues may be so near that products in float32 would mix their vectors by a thousandth.
+        for at in range(0, len(reduced[0]), _ROWS):
+            joint = np.hstack([part[at : at + _ROWS] for part in reduced], dtype=np.float64)
+            total += joint.T @ joint
+        count += len(reduced[0])
     return total / count, edges
 
 

@@ -39,11 +39,11 @@ def test_it_is_the_dense_solution(planted, ridge: float) -> None:
     np.testing.assert_allclose(found.strength, values, atol=1e-4)
     G = found.coordinates(spaces, rows)
     signs = np.sign((G * vectors).sum(axis=0))
-    np.testing.assert_allclose(G, vectors * signs, atol=2e-3)
+    np.testing.assert_allclose(G, vectors * signs, atol=1e-4 * np.abs(vectors).max())
     for name in spaces:
         expected = (inverses[name] @ vectors * signs).T
-        np.testing.assert_allclose(found.maps[name], expected, atol=1e-3 * np.abs(expected).max())
-    np.testing.assert_allclose(G.T @ G / 1000, np.eye(8), atol=1e-3)
+        np.testing.assert_allclose(found.maps[name], expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(G.T @ G / 1000, np.eye(8), atol=1e-4)
 
 
 def test_the_planted_latent_is_found_by_all_and_by_each(planted) -> None:
