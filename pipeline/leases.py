@@ -15,17 +15,16 @@ how a unit is written (`noisezoo.writer.write_unit`):
    *if still the version that was read*, and only while the lease is ours.
 2. The ledger's entry comes last and is also created only if there is none. So a unit has one entry, whatever happens.
 
-*Same bytes.* A unit's bytes follow from its configuration, so two builders on like devices write the same bytes, and a late write changes nothing. A
-late write of any kind meets rule 1 before it changes a byte.
+*Same bytes.* A unit's bytes follow from its configuration, so builders on like devices write the same bytes. Whatever a late one does, the bytes stay,
+and the entry that is there stays.
 
-*Devices that differ in the last bits.* Let the late builder L and the present holder H compute different bytes. H finished: every file is there, so
-L's creations are refused, and L looks at its lease before it replaces anything and gives up. L would have to be stopped between reading H's very
-bytes with a lease that is still its own, which cannot be unless a third builder of H's kind had left them there before, and its replacement. And if L
-had written all its files, looked at its lease and was stopped before its entry: H replaces L's files, and either H's entry is first and L's is
-refused, or L's is first; then H is refused, sees an entry that does not say its bytes, and, holding the lease, replaces that entry if it is still
-that version. What is left are two faults within one unit at just these places: H dies after replacing a file and before its entry, *and* L enters its
-own. Then the ledger says other bytes than are there: `noisezoo verify` finds that, takes the entry back, and the next build computes that unit again.
-No reader ever gets half a file.
+*Devices that differ in the last bits.* Let L be late, H the present holder, and their bytes differ. Where H has finished, every file and the entry are
+there: L's creations are refused, and L looks at its lease before it replaces anything, and gives up. Where L enters the unit between H's last file and
+H's entry, H finds an entry that does not say its bytes and, holding the lease, replaces it. What remains takes two faults within one unit, at just these
+places: L is stopped between looking and writing, for longer than its lease, and another builder of the unit dies in the middle of its files: H, after it
+replaced a file and before its entry, so that L's entry stands; or one before L, which left the very bytes that H will have, so that L's replacement of
+them still finds the version that it read. Then the ledger says other bytes than are there. `noisezoo verify` finds that and takes the entry back, and the
+next build computes that unit again. No reader ever gets half a file. tests/noisezoo/test_late_writers.py goes through every such moment.
 """
 
 from __future__ import annotations
@@ -120,11 +119,12 @@ def claim(store: Store, space: str, shard: int, worker: str, seconds: float = SE
     told = _told(worker, seconds, token, 0)
     version = store.create(name, told)
     if version is None:
+        asked = time.monotonic()
         try:
             there, seen = store.read_version(name)
         except FileNotFoundError:  # finished, or taken back, this very moment
             return None
-        if not _is_free(store, name, there, seen, seconds):
+        if not _is_free(store, name, there, seen, seconds, asked):
             return None
         version = store.replace(name, told, seen)
     if version is None:
@@ -179,9 +179,10 @@ class Keeper:
     """Renews leases in a thread of its own, so that a unit may take longer than its lease. A process that is stopped renews nothing, which is the point."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[Lease, float]] = {}
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._due: dict[int, tuple[Lease, float]] = {}
+        """Leases by identity, and when each is to be renewed next."""
+        self._changed = threading.Condition()
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def __enter__(self) -> Keeper:
@@ -191,37 +192,46 @@ class Keeper:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
         self._thread.join()
 
     def add(self, lease: Lease) -> None:
         """Keep a lease alive from now on."""
-        with self._lock:
-            self._by_id[id(lease)] = (lease, time.monotonic() + lease.seconds / 3)
+        with self._changed:
+            self._due[id(lease)] = (lease, time.monotonic() + lease.seconds / 3)
+            self._changed.notify()
 
     def drop(self, lease: Lease) -> None:
         """Renew it no more."""
-        with self._lock:
-            self._by_id.pop(id(lease), None)
+        with self._changed:
+            self._due.pop(id(lease), None)
 
     def _run(self) -> None:
-        while not self._ended.wait(self._pause()):
-            with self._lock:
-                due = [lease for lease, when in self._by_id.values() if when <= time.monotonic()]
-            for lease in due:
-                # A store that fails in passing is asked again soon; whether the lease was lost meanwhile, the next answer says.
-                with suppress(Exception):
-                    if not lease.renew():
-                        self.drop(lease)
-                        continue
-                with self._lock:
-                    if id(lease) in self._by_id:
-                        self._by_id[id(lease)] = (lease, time.monotonic() + lease.seconds / 3)
+        while (lease := self._next()) is not None:
+            # A store that fails in passing is asked again at the next turn, which says what became of the lease meanwhile.
+            is_lost = False
+            with suppress(Exception):
+                is_lost = not lease.renew()
+            with self._changed:
+                if id(lease) in self._due:
+                    self._due[id(lease)] = (lease, time.monotonic() + lease.seconds / 3)
+            if is_lost:
+                self.drop(lease)
 
-    def _pause(self) -> float:
-        with self._lock:
-            next_due = min((when for _, when in self._by_id.values()), default=time.monotonic() + 1.0)
-        return min(1.0, max(0.01, next_due - time.monotonic()))
+    def _next(self) -> Lease | None:
+        """The lease to renew now, when it is time; None at the end."""
+        with self._changed:
+            while not self._is_over:
+                lease, when = min(self._due.values(), key=lambda pair: pair[1], default=(None, 0.0))
+                if lease is None:
+                    self._changed.wait()
+                elif (seconds := when - time.monotonic()) > 0:
+                    self._changed.wait(seconds)
+                else:
+                    return lease
+        return None
 
 
 def _told(worker: str, seconds: float, token: str, count: int) -> bytes:
@@ -237,18 +247,18 @@ def _facts(data: bytes) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _is_free(store: Store, name: str, data: bytes, version: str, seconds: float) -> bool:
+def _is_free(store: Store, name: str, data: bytes, version: str, seconds: float, asked: float) -> bool:
     """Whether the lease in this file binds nobody: given back, its holder dead on this machine, or silent for as long as it said."""
     facts = _facts(data)
     if (facts and not facts.get("worker")) or _is_dead(facts.get("process")):
         return True
-    now = time.monotonic()
-    known, since = _watched.setdefault((store.url, name), (version, now))
+    # Unchanged from when the first answer had come to when this one was asked for; however long the answers were under way.
+    known, since = _watched.setdefault((store.url, name), (version, time.monotonic()))
     if known != version:
-        _watched[store.url, name] = (version, now)
+        _watched[store.url, name] = (version, time.monotonic())
         return False
     told = facts.get("seconds")
-    return now - since > (told if isinstance(told, int | float) else seconds)
+    return asked - since > (told if isinstance(told, int | float) else seconds)
 
 
 def me() -> str:

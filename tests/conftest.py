@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import fsspec
+import pytest
+
+from tests.kit import s3
 
 os.environ["NOISEZOO_CACHE"] = tempfile.mkdtemp(prefix="noisezoo-cache-")
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., s3.Faulty]]:
+    """S3 servers that fail as they are told, each made the present one."""
+
+    import s3fs
+
+    with ExitStack() as stack:
+        url = stack.enter_context(s3.plain())
+
+        def serve(**how: object) -> s3.Faulty:
+            server = stack.enter_context(s3.faulty(url, **how))  # type: ignore[arg-type]
+            for name, value in {**s3.ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
+                monkeypatch.setenv(name, value)
+            monkeypatch.setitem(fsspec.config.conf, "s3", json.loads(s3.ENVIRONMENT["FSSPEC_S3"]))
+            s3fs.S3FileSystem.clear_instance_cache()
+            return server
+
+        yield serve
+        s3fs.S3FileSystem.clear_instance_cache()

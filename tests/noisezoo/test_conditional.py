@@ -5,7 +5,6 @@ moto heeds If-None-Match and If-Match, but not in one step with the put; the pro
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,37 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
-import fsspec
 import pytest
-import s3fs
 
 from noisezoo import conditional
 from noisezoo.errors import NoiseZooError
 from noisezoo.store import Store
 from tests.kit import s3
 from tests.kit.builds import ROOT
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., s3.Faulty]]:
-    """S3 servers that fail as they are told, each made the present one."""
-
-    with ExitStack() as stack:
-        url = stack.enter_context(s3.plain())
-
-        def serve(**how: object) -> s3.Faulty:
-            server = stack.enter_context(s3.faulty(url, **how))  # type: ignore[arg-type]
-            for name, value in {**s3.ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-                monkeypatch.setenv(name, value)
-            monkeypatch.setitem(fsspec.config.conf, "s3", json.loads(s3.ENVIRONMENT["FSSPEC_S3"]))
-            s3fs.S3FileSystem.clear_instance_cache()
-            return server
-
-        yield serve
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(params=["disk", "s3"])
