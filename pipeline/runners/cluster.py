@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -38,6 +38,10 @@ STOP_SECONDS = 5.0
 """How long units may take to notice that the run was called off."""
 
 
+Compute = Callable[[Order, str, Job], list[Result]]
+"""What a task does: given an order, a run and a job, it tells what became of the job's units."""
+
+
 @dataclass
 class _Seat:
     """One worker of the cluster and the units it has been given, oldest first: that one it computes."""
@@ -61,8 +65,9 @@ class _Seat:
 class Drive:
     """One run of a queue on a cluster."""
 
-    def __init__(self, client: Any, order: Order, queue: Queue) -> None:
+    def __init__(self, client: Any, order: Order, queue: Queue, compute: Compute = task.compute) -> None:
         self.client = client
+        self.compute = compute
         self.order = order
         self.queue = queue
         self.run_id = uuid.uuid4().hex
@@ -149,7 +154,7 @@ class Drive:
             seat.heard = time.monotonic()
         keys = [f"{'+'.join(job.spaces)[:60]}-{job.shard}-{uuid.uuid4().hex[:12]}" for job in jobs]
         futures = self.client.map(
-            task.compute,
+            self.compute,
             [self.order] * len(jobs),
             [self.run_id] * len(jobs),
             jobs,
