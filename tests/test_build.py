@@ -206,3 +206,32 @@ def test_a_full_disk_is_told_and_nothing_is_lost(small_disk: Path, tmp_path: Pat
     assert kept
     assert {name: now[name] for name in kept} == kept
     assert noisezoo("verify", str(small_disk / "zoo.zarr")).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_a_unit_is_entered_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    """The ledger alone lies on a small disk: shards still find room, their entries do not."""
+    words = build_words(tmp_path / "z", "thumbnail", 192)
+    assert noisezoo("ingest", *words[1:]).returncode == 0
+    ledger = tmp_path / "z/zoo.zarr/ledger/thumbnail"
+    ledger.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", ledger], check=False).returncode:
+        pytest.skip("a small file system can be mounted by root alone")
+    try:
+        full = noisezoo(*words)
+        assert full.returncode == 1
+        assert re.search("No space is left for .*/ledger/thumbnail/", full.stderr.splitlines()[-1]), full.stderr
+        kept = entries(tmp_path / "z")
+        assert 0 < len(kept) < 6
+        shards = {p.parts[-4] for p in (tmp_path / "z").glob("zoo.zarr/spaces/thumbnail/latent/c/*/0/0/0")}
+        assert len(shards) > len(kept), "a shard is there whose entry found no room"
+        subprocess.run(["mount", "-o", "remount,size=1m", ledger], check=True)
+        assert noisezoo(*words).returncode == 0
+        now = entries(tmp_path / "z")
+        assert len(now) == 6
+        assert kept.items() <= now.items()
+        assert not list((tmp_path / "z").rglob("*.tmp"))
+    finally:
+        subprocess.run(["umount", ledger], check=True)
+    assert noisezoo(*build_words(tmp_path / "right", "thumbnail", 192)).returncode == 0
+    assert shard_digests(tmp_path / "z") == shard_digests(tmp_path / "right")
