@@ -108,6 +108,8 @@ class Edit:
     """First, last and number of strengths, in standard deviations; or one."""
     keep: list[str] | None = None
     """Attributes to leave as they are."""
+    by: str = "power"
+    """How standard deviations are measured along a direction whose distribution is not normal: power (Yeo and Johnson) or quantile."""
 
 
 @dataclass

@@ -34,7 +34,7 @@ def plainly(argv: Sequence[str]) -> list[str]:
 
 
 _SWITCHES = {"status": ("watch", "json"), "plan": ("measure", "json")}
-_EDIT_WORDS = {"space": "{}", "attribute": "{}", "strength": '"{}"', "rows": "[{}]", "keep": "[{}]"}
+_EDIT_WORDS = {"space": "{}", "attribute": "{}", "strength": '"{}"', "rows": "[{}]", "keep": "[{}]", "by": "{}"}
 
 
 def as_edit(argv: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> None:
             )
     steps = strengths(asked.strength)
     with log_file(cfg.dir):
-        edit = plan(data, asked.space, asked.attribute, list(asked.keep or []))
+        edit = plan(data, asked.space, asked.attribute, list(asked.keep or []), asked.by)
         latents = np.stack([np.asarray(data.latents(asked.space)[row]) for row in rows])
         moved = np.stack([edit.kept.move(latents, by) for by in steps], axis=1)
         folder = f"edits/{asked.space}-{asked.attribute}"
@@ -56,6 +56,7 @@ def run(cfg: DictConfig) -> None:
             "keep": list(edit.keep),
             "rows": rows,
             "strength_sd": steps,
+            "strength_by": asked.by,
         }
         picture, array = io.BytesIO(), io.BytesIO()
         strip(configs[asked.space], moved, pick_device(cfg.device)).save(picture, "PNG")

@@ -6,13 +6,17 @@ attribute's own distribution; `boundary` is the α that just reaches the probe's
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import yeojohnson, yeojohnson_normmax
 
 from noisezoo.analysis.streams import Floats
-from noisezoo.errors import NoiseZooError
+from noisezoo.errors import NoiseZooError, nearest
+
+STRENGTHS = ("power", "quantile")
 
 
 def unit(vectors: Floats) -> Floats:
@@ -40,9 +44,25 @@ def boundary(scores: Floats, weights: Floats) -> Floats:
     return np.asarray(-np.asarray(scores, np.float64) / np.sum(np.asarray(weights, np.float64) ** 2))
 
 
+class Strength(ABC):
+    """Turns projections on a unit direction `(n,)` into standard deviations of their own distribution, and back."""
+
+    @abstractmethod
+    def to_sd(self, projections: Floats) -> Floats:
+        """Where projections stand, in standard deviations."""
+
+    @abstractmethod
+    def from_sd(self, places: Floats) -> Floats:
+        """The projections that stand at `places`."""
+
+    def step(self, projections: Floats, by: float | Floats) -> Floats:
+        """α for a unit direction: how far to move each row so that it gains `by` standard deviations."""
+        return self.from_sd(self.to_sd(projections) + by) - np.asarray(projections, np.float64)
+
+
 @dataclass(frozen=True)
-class Strength:
-    """The distribution of projections along a direction, made normal by Yeo and Johnson's (2000) power transform.
+class PowerStrength(Strength):
+    """The distribution made normal by Yeo and Johnson's (2000) power transform.
 
     u(t) = (ψ_λ(t) − m)/s, where ψ_λ(t) = ((t+1)^λ − 1)/λ for t ≥ 0 and −((1−t)^(2−λ) − 1)/(2−λ) for t < 0 (logarithms at λ = 0 and λ = 2), t being the
     projection measured in its own standard deviations around its own mean, which keeps λ moderate whatever the space's scale.
@@ -55,33 +75,61 @@ class Strength:
     sd: float
 
     def to_sd(self, projections: Floats) -> Floats:
-        """Where projections stand, in standard deviations."""
+        """u(t)."""
         inner = (np.asarray(projections, np.float64) - self.centre) / self.scale
         return np.asarray((yeojohnson(inner.ravel(), self.power).reshape(inner.shape) - self.mean) / self.sd)
 
     def from_sd(self, places: Floats) -> Floats:
-        """The projections that stand at `places`."""
+        """u⁻¹."""
         return self.centre + self.scale * _inverse_yeo_johnson(
             np.asarray(places, np.float64) * self.sd + self.mean, self.power
         )
 
-    def step(self, projections: Floats, by: float | Floats) -> Floats:
-        """α for a unit direction: how far to move each row so that it gains `by` standard deviations."""
-        return self.from_sd(self.to_sd(projections) + by) - np.asarray(projections, np.float64)
+
+@dataclass(frozen=True)
+class QuantileStrength(Strength):
+    """The distribution made normal by ranks, whatever its shape: the i-th smallest of n rows stands at Φ⁻¹((i − 3/8)/(n + 1/4)).
+
+    Between rows in straight lines `knots` → `places`; beyond the first and the last of them, where no row says anything, on by the standard deviation of all.
+    """
+
+    knots: Floats
+    places: Floats
+    sd: float
+
+    def to_sd(self, projections: Floats) -> Floats:
+        """u(t)."""
+        return _along(np.asarray(projections, np.float64), self.knots, self.places, 1 / self.sd)
+
+    def from_sd(self, places: Floats) -> Floats:
+        """u⁻¹."""
+        return _along(np.asarray(places, np.float64), self.places, self.knots, self.sd)
 
 
-def fit_strength(projections: Floats) -> Strength:
-    """Fit the transform to the projections `(n,)` of many rows on a unit direction, λ by maximum likelihood."""
-    values = np.asarray(projections, np.float64)
+def _along(values: Floats, x: Floats, y: Floats, slope: float) -> Floats:
+    """Straight lines through (x, y), both increasing, going on with `slope` on both sides."""
+    inside = np.interp(values, x, y)
+    return np.asarray(inside + slope * (np.minimum(values - x[0], 0) + np.maximum(values - x[-1], 0)))
+
+
+def fit_strength(projections: Floats, by: str = "power") -> Strength:
+    """Learn the distribution from the projections `(n,)` of many rows on a unit direction: by `power`, its λ of greatest likelihood, or by `quantile`."""
+    values = np.asarray(projections, np.float64).ravel()
+    if by not in STRENGTHS:
+        raise NoiseZooError(f"A strength is not measured by '{by}': {nearest(by, STRENGTHS)}")
     centre, scale = float(values.mean()), float(values.std())
     if values.size < 3 or scale == 0:
         raise NoiseZooError(
             "Strength in standard deviations needs at least three rows whose projections differ; choose more rows."
         )
+    if by == "quantile":
+        knots, which, count = np.unique(values, return_inverse=True, return_counts=True)
+        normal = ndtri((np.arange(1, values.size + 1) - 0.375) / (values.size + 0.25))
+        return QuantileStrength(knots, np.bincount(np.sort(which), normal) / count, scale)
     inner = (values - centre) / scale
     power = float(yeojohnson_normmax(inner))
     shaped = yeojohnson(inner, power)
-    return Strength(centre, scale, power, float(shaped.mean()), float(shaped.std()))
+    return PowerStrength(centre, scale, power, float(shaped.mean()), float(shaped.std()))
 
 
 def _inverse_yeo_johnson(values: Floats, power: float) -> Floats:

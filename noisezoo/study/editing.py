@@ -49,8 +49,8 @@ class Edit:
     kept: Direction
 
 
-def plan(data: Data, space: str, attribute: str, keep: Sequence[str] | None = None) -> Edit:
-    """The edit of an attribute that leaves `keep` alone (all others by default)."""
+def plan(data: Data, space: str, attribute: str, keep: Sequence[str] | None = None, by: str = "power") -> Edit:
+    """The edit of an attribute that leaves `keep` alone (all others by default), its strength measured `by` power or quantile."""
     probes = data.means(space)
     keep = [name for name in probes.names if name != attribute] if keep is None else list(keep)
     for name in (attribute, *keep):
@@ -70,7 +70,7 @@ def plan(data: Data, space: str, attribute: str, keep: Sequence[str] | None = No
     train, _ = data.divide(data.rows(space))
     rows = np.sort(np.random.default_rng(0).permutation(train)[:STRENGTH_ROWS])
     along = np.concatenate([block @ vectors.T for block in blocks(data.latents(space), rows)])
-    plain, kept = (Direction(v, fit_strength(along[:, i])) for i, v in enumerate(vectors))
+    plain, kept = (Direction(v, fit_strength(along[:, i], by)) for i, v in enumerate(vectors))
     return Edit(space, attribute, tuple(keep), plain, kept)
 
 
