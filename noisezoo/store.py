@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
@@ -62,7 +61,8 @@ class Store:
     def read(self, name: str) -> bytes:
         """The bytes of a file; FileNotFoundError when there is none."""
         if self.is_local:
-            return Path(self.path(name)).read_bytes()
+            with open(self.path(name), "rb") as file:
+                return file.read()
         data: bytes = self._asked(lambda: self.fs.cat_file(self.path(name), **_plainly(self.fs)))
         return data
 
