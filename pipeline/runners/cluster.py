@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from noisezoo.errors import NoiseZooError, StopsAllError
 from noisezoo.ledger import Entry
@@ -42,6 +42,14 @@ Compute = Callable[[Order, str, Job], list[Result]]
 """What a task does: given an order, a run and a job, it tells what became of the job's units."""
 
 
+class Inbox(Protocol):
+    """Where tasks that ended arrive: a worker's address, the task's key and its future."""
+
+    def put(self, item: tuple[str, str, Any]) -> None: ...
+
+    def get(self, block: bool = True, timeout: float | None = None) -> tuple[str, str, Any]: ...
+
+
 @dataclass
 class _Seat:
     """One worker of the cluster and the units it has been given, oldest first: that one it computes."""
@@ -52,7 +60,8 @@ class _Seat:
     last: tuple[str, ...] | None = None
     seconds: float | None = None
     """Running mean of the time from one unit to the next."""
-    heard: float = field(default_factory=time.monotonic)
+    heard: float = 0.0
+    """When a unit of it ended last, or it was given one after it had none."""
 
     @property
     def ahead(self) -> int:
@@ -65,24 +74,34 @@ class _Seat:
 class Drive:
     """One run of a queue on a cluster."""
 
-    def __init__(self, client: Any, order: Order, queue: Queue, compute: Compute = task.compute) -> None:
+    def __init__(
+        self,
+        client: Any,
+        order: Order,
+        queue: Queue,
+        compute: Compute = task.compute,
+        clock: Callable[[], float] = time.monotonic,
+        inbox: Inbox | None = None,
+    ) -> None:
+        """`compute`, `clock` and `inbox` are what the benchmarks and the simulation of large clusters replace."""
         self.client = client
         self.compute = compute
+        self.clock = clock
         self.order = order
         self.queue = queue
         self.run_id = uuid.uuid4().hex
         self.seats: dict[str, _Seat] = {}
-        self._inbox: SimpleQueue[tuple[str, str, Any]] = SimpleQueue()
+        self._inbox: Inbox = SimpleQueue() if inbox is None else inbox
         self._held: list[tuple[float, Job]] = []
         self._store = Store(order.zoo)
         self._looked = -math.inf
-        self._seen = time.monotonic()
+        self._seen = clock()
 
     def run(self) -> Iterator[Entry | Failed]:
         """Give out units and yield what becomes of them, until nothing is left."""
         try:
             while not self.queue.hopeless and (len(self.queue) or self._held or self._flying()):
-                now = time.monotonic()
+                now = self.clock()
                 if now - self._looked > LOOK_SECONDS:
                     yield from self._look(now)
                     self._ask_again(now)
@@ -130,7 +149,7 @@ class Drive:
                 continue
             # Its lease would keep the others away until it expires; on this machine, and after that time, it is free.
             failed = Failed(job, f"the worker {seat.address} vanished while it computed this unit", seat.address)
-            self.queue.settle(failed, time.monotonic())
+            self.queue.settle(failed, self.clock())
             yield failed
 
     def _fill(self, seat: _Seat) -> None:
@@ -143,7 +162,7 @@ class Drive:
             # At the end the last units are shared out rather than kept waiting behind another.
             if (seat.flights or jobs) and len(self.queue) <= len(self.seats):
                 break
-            job = self.queue.take(time.monotonic(), seat.last, seat.host)
+            job = self.queue.take(self.clock(), seat.last, seat.host)
             if job is None:
                 break
             seat.last = job.spaces
@@ -151,7 +170,7 @@ class Drive:
         if not jobs:
             return
         if not seat.flights:
-            seat.heard = time.monotonic()
+            seat.heard = self.clock()
         keys = [f"{'+'.join(job.spaces)[:60]}-{job.shard}-{uuid.uuid4().hex[:12]}" for job in jobs]
         futures = self.client.map(
             self.compute,
@@ -191,7 +210,7 @@ class Drive:
             return
         with suppress(Empty):
             while len(ended) < 4 * MOST_AHEAD:
-                ended.append(self._inbox.get_nowait())
+                ended.append(self._inbox.get(block=False))
         finished = [future for _, _, future in ended if future.status == "finished"]
         results = dict(zip((future.key for future in finished), self.client.gather(finished), strict=True))
         touched: dict[str, _Seat] = {}
@@ -201,7 +220,7 @@ class Drive:
                 continue  # taken back from it, or the worker vanished
             is_first = next(iter(seat.flights)) == key
             job = seat.flights.pop(key)[1]
-            now = time.monotonic()
+            now = self.clock()
             seat.seconds = 0.7 * seat.seconds + 0.3 * (now - seat.heard) if seat.seconds else now - seat.heard
             seat.heard = now
             touched[address] = seat
@@ -245,14 +264,19 @@ class Drive:
             if when > now:
                 self._held.append((when, job))
                 continue
-            lease = None
-            with suppress(OSError, NoiseZooError):  # a store that does not answer is asked again as well
-                lease = leases.claim(self._store, job.spaces[0], job.shard, "driver", self.order.lease_seconds)
-            if lease is not None:
-                lease.release()
+            if self.is_free(job):
                 self.queue.back(job)
             else:
                 self._held.append((now + self.queue.held_seconds, job))
+
+    def is_free(self, job: Job) -> bool:
+        """Whether nobody holds a unit any more."""
+        lease = None
+        with suppress(OSError, NoiseZooError):  # a store that does not answer is asked again as well
+            lease = leases.claim(self._store, job.spaces[0], job.shard, "driver", self.order.lease_seconds)
+        if lease is not None:
+            lease.release()
+        return lease is not None
 
     def _stop(self) -> None:
         """Call off what is still being computed; what has been finished stays."""

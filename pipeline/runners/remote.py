@@ -55,14 +55,14 @@ class Dask(_Remote):
     """A scheduler that runs already, by its address or the file that it wrote."""
 
     def __init__(self, address: str | None = None, scheduler_file: str | None = None, wait_seconds: float = 60) -> None:
-        if (address is None) == (scheduler_file is None):
-            raise NoiseZooError(
-                "runner=dask needs to know the scheduler: runner.address=tcp://HOST:8786 or runner.scheduler_file=PATH."
-            )
         self.address, self.scheduler_file, self.wait_seconds = address, scheduler_file, wait_seconds
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
+        if (self.address is None) == (self.scheduler_file is None):
+            raise NoiseZooError(
+                "runner=dask needs to know the scheduler: runner.address=tcp://HOST:8786 or runner.scheduler_file=PATH."
+            )
         import dask
         from distributed import Client
 
