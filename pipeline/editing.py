@@ -21,9 +21,12 @@ from pipeline import fidelity
 from pipeline.pictures import base64_png, sheet
 from pipeline.spaces.base import Generates, Space
 from pipeline.toy.reader import Reader, load_reader, read
+from pipeline.toy.redrawn import Redraw, redrawn, ways
 
 READER = Path(__file__).resolve().parents[1] / "models" / "toy_reader"
 BATCH = 64
+TRUTH_STRENGTH = 1.5
+"""Standard deviations of z that a perfect edit moves by: about what edits of noise move their target."""
 ON_STRIP = 6
 """Images on a strip of the report."""
 
@@ -95,11 +98,13 @@ def measure(studio: Studio, wish: Wish) -> Found:
     still = studio.images(latents)
     seen = studio.embed(still)
     reader = load_reader(READER) if data.zoo.source["name"] == "toy" and READER.exists() else None
+    redraw = redrawn(data.zoo, rows)
     edits, strips = [], []
     for attribute in wish.attributes or best_read(studio, wish.count):
         edit = plan(data, name, attribute)
         entry, moved = _measure(studio, edit, latents, still, seen, wish.strength, reader)
-        edits.append({**entry, "rows": len(rows)})
+        perfect = _perfect(studio, redraw, edit) if redraw else {}
+        edits.append({**entry, **perfect, "rows": len(rows)})
         strips.append((attribute, moved))
     return {"edits": edits, "pictures": [_picture(name, still, strips, wish.strength)]}
 
@@ -158,6 +163,26 @@ def _measure(
     if reader and attribute in reader[1]:
         found |= _read(reader, attribute, down, up)
     return found, (down, up)
+
+
+def _perfect(studio: Studio, redraw: Redraw, edit: Edit) -> Found:
+    """What the same probes see when the truth is edited and the faces drawn again: their own leak, below which no edit of noise can be read to fall."""
+    names, leaks = studio.probes.names, []
+    for way in ways(edit.attribute) or ():
+        down, up = (
+            studio.scores(studio.embed(torch.from_numpy(redraw(sign * TRUTH_STRENGTH * way)).permute(0, 3, 1, 2) / 255))
+            for sign in (-1, 1)
+        )
+        moved, leak, _ = effects(names, edit.attribute, edit.keep, down, up, studio.spread)
+        leaks.append(abs(leak / moved) if moved else float("nan"))
+    if len(leaks) < 2:
+        return {}
+    along, alone = leaks
+    return {
+        "perfect_leak_before_per_sd": number(along),
+        "perfect_leak_after_per_sd": number(alone),
+        "perfect_leak_reduction": number(1 - alone / along) if along else None,
+    }
 
 
 def _read(reader: tuple[Reader, tuple[str, ...]], attribute: str, down: torch.Tensor, up: torch.Tensor) -> Found:

@@ -71,6 +71,10 @@ def _finding(edits: list[Mapping[str, Any]]) -> str:
             words += f"; orthogonalising takes away {100 * sum(reductions) / len(reductions):.0f} % of what moves unasked".replace(
                 "-", "−"
             )
+        perfect = [e["perfect_leak_reduction"] for e in mine if e.get("perfect_leak_reduction") is not None]
+        if perfect:
+            share = f"{100 * sum(perfect) / len(perfect):.0f} %"
+            words += f" (drawing the faces again with that attribute of the truth moved alone, {share}: the rest is in the reading)"
         said.append(f"{words}.")
     return " ".join(said)
 
@@ -110,6 +114,7 @@ def _table(edits: list[Mapping[str, Any]]) -> Table:
         "leak before",
         "after",
         "leak taken away",
+        "by a perfect edit",
         "read by",
         "flips (reader)",
         "PSNR, dB",
@@ -126,6 +131,7 @@ def _table(edits: list[Mapping[str, Any]]) -> Table:
             number(e["leak_before_sd"], 3),
             number(e["leak_after_sd"], 3),
             percent(e["leak_reduction"], 0),
+            percent(e.get("perfect_leak_reduction"), 0),
             text(e["read_by"]),
             percent(e.get("reader_flips"), 0),
             number(e["psnr"], 1),

@@ -27,6 +27,12 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
     if angled:
         each = listed([f"{p['mean_angle']:.0f}° in {n}" for n, p in angled.items()])
         said += f" Probes stand at {each} from the true directions on average."
+    bounds = {n: t["carried"] for n, t in truth.items() if t.get("carried", {}).get("accuracy_drop_points") is not None}
+    if bounds:
+        each = listed([f"{b['accuracy_drop_points']:.1f} points on the way to {n}" for n, b in bounds.items()])
+        said += f" Mapped linearly, the truth itself loses {each}, so that no linear view of it can lose much less.".replace(
+            "-", "−"
+        )
     made = Section(
         "truth",
         "Is what they share the truth?",
@@ -93,6 +99,7 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
                 "mean angle, °",
                 "likeness of covariances",
                 "largest gap",
+                "points lost from the truth to it",
             ],
             [
                 [
@@ -104,6 +111,7 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
                     number(t.get("probes", {}).get("mean_angle"), 1),
                     number(t.get("probes", {}).get("covariance_likeness")),
                     number(t.get("probes", {}).get("covariance_largest_gap")),
+                    number(bounds.get(n, {}).get("accuracy_drop_points"), 1),
                 ]
                 for n, t in truth.items()
             ],

@@ -19,6 +19,8 @@ from noisezoo.study.probing import number
 
 MAP_VALUES = 1 << 26
 """Largest map, in values: 16,384 × 4,096."""
+CHOSEN_MOST = 1024
+"""Widest source for which α is also chosen by cross-validation, which takes five fits and their measures."""
 
 
 def targets(data: Data, source: str) -> list[str]:
@@ -82,8 +84,24 @@ def _carry(data: Data, source: str, to: list[str]) -> list[Found]:
             entry["accuracy_drop_points"] = None
         else:
             entry |= loss(data, X, target, ridge, probes, test)
+            if data.settings.alpha is not None and data.width(source) <= CHOSEN_MOST:
+                entry["chosen"] = chosen(data, X, target, probes, train, test)
         found.append(entry)
     return found
+
+
+def chosen(data: Data, X: Latents, Y: Latents, probes: Probes, train: Ints, test: Ints) -> Found:
+    """The same map with α chosen by cross-validation on the training rows."""
+    alpha = choose_alpha(X, Y, train)[0]
+    ridge = fit_ridge(X, Y, train, alpha=alpha)
+    lost = loss(data, X, Y, ridge, probes, test)
+    measured = measure_transfer(ridge, X, Y, test)
+    return {
+        "alpha": alpha,
+        "cosine": number(measured.cosine),
+        "r2": number(measured.r2),
+        "accuracy_drop_points": lost["accuracy_drop_points"],
+    }
 
 
 def loss(data: Data, X: Latents, Y: Latents, ridge: Ridge, probes: Probes, rows: Ints) -> Found:

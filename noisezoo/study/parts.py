@@ -17,7 +17,7 @@ from noisezoo import ledger
 from noisezoo._version import __version__
 from noisezoo.errors import NoiseZooError
 
-REVISION = 2
+REVISION = 3
 """Raised whenever a part comes to mean something else."""
 Found = dict[str, Any]
 

@@ -6,9 +6,19 @@ from functools import partial
 
 import numpy as np
 
-from noisezoo.analysis import angles, canonical_correlations, covariation, pulled_back, roc_auc
+from noisezoo.analysis import (
+    angles,
+    canonical_correlations,
+    covariation,
+    fit_ridge,
+    measure_transfer,
+    pulled_back,
+    roc_auc,
+)
 from noisezoo.analysis.streams import Floats, Ints, Latents
+from noisezoo.analysis.transfer import ALPHAS
 from noisezoo.errors import NoiseZooError
+from noisezoo.study.carrying import loss
 from noisezoo.study.data import SEED, Data
 from noisezoo.study.gaussian import attempt
 from noisezoo.study.parts import Found, Job
@@ -39,7 +49,24 @@ def measure_space(data: Data, name: str) -> Found:
     rows = data.rows(name)
     train, test = data.divide(rows)
     found = correlations(data.latents(name), _truth(data), train, test)
-    return {**found, "probes": attempt(lambda: directions(data, name, test))}
+    found["probes"] = attempt(lambda: directions(data, name, test))
+    if data.kind(name) == "encoder":
+        found["carried"] = attempt(lambda: carried(data, name, train, test))
+    return found
+
+
+def carried(data: Data, name: str, train: Ints, test: Ints) -> Found:
+    """What a linear map from the truth itself to an encoder loses: no map from a linear view of the truth, noisy or not, can be expected to lose less."""
+    z, Y, probes = _truth(data).astype(np.float32), data.latents(name), data.probes(name)[0]
+    ridge = fit_ridge(z, Y, train, alpha=ALPHAS[0])
+    measured = measure_transfer(ridge, z, Y, test)
+    lost = loss(data, z, Y, ridge, probes, test)
+    return {
+        "cosine": number(measured.cosine),
+        "r2": number(measured.r2),
+        "accuracy_drop_points": lost["accuracy_drop_points"],
+        "accuracy_drop_interval": lost["accuracy_drop_interval"],
+    }
 
 
 def measure_set(data: Data, views: Views, name: str) -> Found:

@@ -64,6 +64,28 @@ def test_what_was_planted_is_found_and_controls_find_nothing(found: dict[str, An
     assert near["enc_a", "enc_b"]["spearman"] > 5 * near["enc_a", "enc_b"]["spearman_by_chance"]
 
 
+def test_narrow_sources_are_carried_with_a_chosen_penalty_too(tmp_path: Path, found: dict[str, Any]) -> None:
+    one = next(t for t in found["transfer"] if (t["source"], t["target"]) == ("noise_a", "enc_a"))
+    assert one["alpha"] == 1.0
+    zoo = planted_zoo(tmp_path / "zoo.zarr", spaces=("noise_a", "enc_a"))
+    told = study.Settings(projections=200, rows_per_test=100, alpha=one["chosen"]["alpha"], only=("transfer",))
+    same = next(t for t in run(zoo, settings=told)["transfer"] if t["source"] == "noise_a")
+    for key in ("cosine", "r2", "accuracy_drop_points"):
+        assert one["chosen"][key] == pytest.approx(same[key], abs=1e-5)
+    assert one["chosen"]["r2"] >= one["r2"] - 0.01
+
+
+def test_the_truth_bounds_what_linear_views_can_keep(found: dict[str, Any]) -> None:
+    bounds = {name: t["carried"] for name, t in found["truth"].items() if "carried" in t}
+    assert set(bounds) == {"enc_a", "enc_b"}
+    for name, bound in bounds.items():
+        carried = [t["accuracy_drop_points"] for t in found["transfer"] if t["target"] == name]
+        assert bound["accuracy_drop_points"] < min(carried) + 1
+        assert (
+            bound["r2"] > max(t["r2"] for t in found["transfer"] if t["target"] == name and t["source"] != name) - 0.02
+        )
+
+
 def test_a_second_run_computes_nothing_and_a_changed_space_only_its_own(tmp_path: Path) -> None:
     zoo = planted_zoo(tmp_path / "zoo.zarr", rows=200, spaces=("noise_a", "enc_a"))
     first = run(zoo, folder=tmp_path / "parts")
