@@ -56,12 +56,12 @@ SEED = 2
 class Counted:
     """A network that counts its calls."""
 
-    def __init__(self, network: inversion.denoiser.Network) -> None:  # type: ignore[name-defined]
+    def __init__(self, network: inversion.denoiser.Network) -> None:
         self.network, self.calls = network, 0
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         self.calls += 1
-        return self.network(x, t)  # type: ignore[no-any-return]
+        return self.network(x, t)
 
 
 class Bench:
@@ -178,14 +178,18 @@ def draw(model: str, lines: list[dict[str, Any]]) -> Path:
         ("ad", "projections of real faces' noise accepted"),
         ("probe_auc", "mean ROC AUC of probes on it"),
     ]
-    figure, axes = plt.subplots(2, 3, figsize=(13, 7))
-    for axis, (key, title) in zip(axes.flat, panels, strict=True):
+    panels = [panel for panel in panels if any(panel[0] in line for line in lines)]
+    columns = len(panels) if len(panels) < 5 else 3
+    figure, axes = plt.subplots(
+        -(-len(panels) // columns), columns, figsize=(4.4 * columns, 7 if len(panels) > 4 else 4)
+    )
+    for axis, (key, title) in zip(np.ravel(axes), panels, strict=True):
         for label in WALKS:
             mine = sorted((x for x in lines if x["inverter"] == label and key in x), key=lambda x: x["calls"])
             axis.plot([line["calls"] for line in mine], [line[key] for line in mine], marker="o", ms=3, label=label)
         axis.set(xscale="log", title=title, xlabel="network calls")
         axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+    np.ravel(axes)[0].legend(fontsize=8)
     figure.suptitle(model)
     figure.tight_layout()
     path = ROOT / "docs" / "img" / f"inversion_{model}.png"
