@@ -32,7 +32,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The builders are forked from this process, which has all code in memory and runs none of it: zarr's and torch's threads would not survive a fork.
-from noisezoo import layout, ledger, writer
+from noisezoo import conditional, layout, ledger, writer
 from noisezoo.store import Store
 from pipeline import leases, units
 from pipeline.ingest import ingest
@@ -61,9 +61,10 @@ class Faults:
         self.is_mean = is_mean
 
     def install(self) -> None:
-        """Wrap the two conditional writes of every store of this process."""
+        """Wrap the two conditional writes of every store of this process, and what puts a file on the disk."""
         for name in ("create", "replace"):
             setattr(Store, name, self._wrapped(getattr(Store, name)))
+        conditional._put_on_disk = self._noted(conditional._put_on_disk)
         if self.is_mean and self.dice.random() < 0.3:
             off = self.dice.uniform(-86_400, 86_400)
             now = time.time
@@ -75,9 +76,19 @@ class Faults:
         def act(store: Store, name: str, *rest: Any) -> str | None:
             self._fault()
             version = put(store, name, *rest)
-            if version is not None and (name.startswith(layout.LEDGER) or "/c/" in name):
+            self._fault()
+            return version
+
+        return act
+
+    def _noted(self, put: Callable[..., str | None]) -> Callable[..., str | None]:
+        """Note what is really put: to a store, a file that is there already with the same bytes counts as put too."""
+
+        def act(fs: Any, path: str, *rest: Any) -> str | None:
+            version = put(fs, path, *rest)
+            if version is not None and (f"/{layout.LEDGER}/" in path or "/c/" in path):
                 with open(self.notes, "ab", buffering=0) as file:
-                    file.write(f"{name}\n".encode())
+                    file.write(f"{path}\n".encode())
             self._fault()
             return version
 
