@@ -63,7 +63,16 @@ def settings_of(cfg: DictConfig) -> study.Settings:
         alpha=node["alpha"],
         sets=node["sets"],
         only=tuple(node["only"] or study.PARTS),
+        device=device(cfg),
     )
+
+
+def device(cfg: DictConfig) -> str | None:
+    """The GPU that a build would use; none on a CPU, where NumPy is as fast."""
+    from pipeline.worker import pick_device
+
+    chosen = pick_device(cfg.device)
+    return None if chosen.type == "cpu" else str(chosen)
 
 
 def with_models(cfg: DictConfig, data: Data) -> list[Job]:

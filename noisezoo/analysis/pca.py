@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigh, qr, solve_triangular
 
+from noisezoo.analysis.devices import covariance_times
 from noisezoo.analysis.streams import Floats, Latents, Rows, blocks, held, moments, numbered_blocks, row_numbers, width
 
 DENSE = 2048
@@ -45,8 +46,16 @@ class PCA:
         return out
 
 
-def fit_pca(X: Latents, components: int, rows: Rows = None, *, seed: int = 42, block_rows: int | None = None) -> PCA:
-    """The leading `components` of the chosen rows; fewer where rows or dimensions do not span so many."""
+def fit_pca(
+    X: Latents,
+    components: int,
+    rows: Rows = None,
+    *,
+    seed: int = 42,
+    block_rows: int | None = None,
+    device: str | None = None,
+) -> PCA:
+    """The leading `components` of the chosen rows; fewer where rows or dimensions do not span so many. `device`: one of torch's, for the passes over wide spaces."""
     d = width(X)
     if d > DENSE and len(row_numbers(X, rows)) > DENSE:
         X, rows = held(X, rows)
@@ -60,7 +69,7 @@ def fit_pca(X: Latents, components: int, rows: Rows = None, *, seed: int = 42, b
     elif n <= DENSE:
         values, vectors = _by_gram(X, rows, facts.mean, k, block_rows)
     else:
-        values, vectors = _by_krylov(X, rows, facts.mean, k, seed, block_rows)
+        values, vectors = _by_krylov(X, rows, facts.mean, k, seed, block_rows, device)
     order = np.argsort(values)[::-1]
     order = order[values[order] > _NULL * values.max()]
     vectors = vectors[:, order].T
@@ -89,7 +98,7 @@ def _by_gram(X: Latents, rows: Rows, mean: Floats, k: int, block_rows: int | Non
 
 
 def _by_krylov(
-    X: Latents, rows: Rows, mean: Floats, k: int, seed: int, block_rows: int | None
+    X: Latents, rows: Rows, mean: Floats, k: int, seed: int, block_rows: int | None, device: str | None
 ) -> tuple[Floats, Floats]:
     d, centre = len(mean), mean.astype(np.float32)
     size = min(max(16, -(-k // 4)), d // DEPTH)
@@ -97,7 +106,7 @@ def _by_krylov(
     basis, columns = np.empty((d, size * DEPTH), np.float32, order="F"), []
     basis[:, :size] = _orthonormal(np.random.default_rng(seed).standard_normal((d, size), np.float32))
     for done in range(size, size * DEPTH + 1, size):
-        image = _covariance_times(X, rows, centre, basis[:, done - size : done], block_rows)
+        image = _covariance_times(X, rows, centre, basis[:, done - size : done], block_rows, device)
         found = basis[:, :done]
         columns.append(found.T @ image)
         if done < size * DEPTH:
@@ -130,8 +139,12 @@ def _orthonormal(vectors: Floats) -> Floats:
     return np.asarray(qr(vectors, mode="economic")[0])
 
 
-def _covariance_times(X: Latents, rows: Rows, centre: Floats, B: Floats, block_rows: int | None) -> Floats:
+def _covariance_times(
+    X: Latents, rows: Rows, centre: Floats, B: Floats, block_rows: int | None, device: str | None
+) -> Floats:
     """Σ (x−μ)(x−μ)ᵀ B, `(d, b)`."""
+    if device:
+        return covariance_times(blocks(X, rows, block_rows), centre, B, device)
     total, shift = np.zeros(B.shape), centre @ B
     sums = np.zeros(B.shape[1])
     for block in blocks(X, rows, block_rows):

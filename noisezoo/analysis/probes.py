@@ -56,13 +56,14 @@ def fit_probes(
     C: float = 1.0,
     seed: int = 42,
     block_rows: int | None = None,
+    device: str | None = None,
 ) -> Probes:
     """PCA to `components` (or as many as rows and dimensions span), scaling to variance 1, logistic regressions; `labels` `(all rows of X, attributes)`.
 
     With scores s = V(x − μ), scales σ and a fitted (β, c): w = Vᵀ(β/σ), b = c − w·μ.
     """
     known, kept, skipped = usable(labels[row_numbers(X, rows)], names)
-    pca = fit_pca(X, components, rows, seed=seed, block_rows=block_rows)
+    pca = fit_pca(X, components, rows, seed=seed, block_rows=block_rows, device=device)
     scale = np.sqrt(pca.variance)
     features = np.divide(pca.scores(X, rows, block_rows), scale, dtype=np.float32, casting="same_kind")
     beta, intercept = fit_logistic(features, known, C=C) if kept else (np.empty((0, len(scale))), np.empty(0))

@@ -59,13 +59,14 @@ def fit_shared(
     reduce: int = REDUCE,
     seed: int = 42,
     block_rows: int | None = None,
+    device: str | None = None,
 ) -> Shared:
     """The `components` most shared coordinates of two or more spaces; rᵢ is `ridge` times the mean variance of space i. Leading ones do not depend on how many are asked for."""
     means: dict[str, Floats] = {}
     bases: dict[str, Floats | None] = {}
     for name, X in spaces.items():
         if width(X) > reduce:
-            pca = fit_pca(X, reduce, rows, seed=seed, block_rows=block_rows)
+            pca = fit_pca(X, reduce, rows, seed=seed, block_rows=block_rows, device=device)
             means[name], bases[name] = pca.mean, pca.components
         else:
             means[name], bases[name] = moments(X, rows, block_rows).mean, None

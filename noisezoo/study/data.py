@@ -241,7 +241,7 @@ class Data:
         components = ENCODER_COMPONENTS if len(self.shape(name)) == 1 else DIFFUSION_COMPONENTS
         both = np.hstack([real, chance])
         names = [*self.names, *(f"{name}{CHANCE}" for name in self.names)]
-        fitted = fit_probes(self.latents(name), both, names, train, components=components)
+        fitted = fit_probes(self.latents(name), both, names, train, components=components, device=self.settings.device)
         if not fitted.names:
             raise NoiseZooError(
                 f"No attribute of {name} shows both classes in its {len(train)} training rows; choose other rows or attributes."

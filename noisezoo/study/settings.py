@@ -34,6 +34,8 @@ class Settings:
     """Sets of spaces to look for a shared space in, beside the paper's and the obvious ones."""
     only: tuple[str, ...] = PARTS
     """Parts to compute; of the others, what an earlier run left is shown."""
+    device: str | None = None
+    """A device of torch for the passes of PCA over wide spaces; NumPy by default, which on a CPU is as fast."""
 
     def __post_init__(self) -> None:
         check_parts(self.only)
@@ -46,6 +48,7 @@ class Settings:
         """As plain data, without what changes no result."""
         plain = {**asdict(self), "sets": {name: list(members) for name, members in self.sets.items()}}
         plain.pop("only")
+        plain.pop("device")
         return plain
 
 

@@ -54,7 +54,9 @@ class Views:
         """The shared space of a set."""
         members = self.members(name)
         train, _ = self.division(*members)
-        return fit_shared({m: self.data.latents(m) for m in members}, SIZES[-1], train)
+        return fit_shared(
+            {m: self.data.latents(m) for m in members}, SIZES[-1], train, device=self.data.settings.device
+        )
 
     def of_set(self, name: str, rows: Ints) -> Floats:
         """Shared coordinates `(rows, k)`."""
@@ -66,7 +68,7 @@ class Views:
         """Leading principal coordinates of one space, for all rows it has `(usable rows, k)`."""
         train, _ = self.division(name)
         X = self.data.latents(name)
-        return fit_pca(X, PCA_MOST, train).scores(X, self.data.rows(name))
+        return fit_pca(X, PCA_MOST, train, device=self.data.settings.device).scores(X, self.data.rows(name))
 
     def of_space(self, name: str, rows: Ints) -> Floats:
         """The same for some rows."""

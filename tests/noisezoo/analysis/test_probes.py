@@ -23,17 +23,33 @@ def flat(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1).astype(np.float64)
 
 
-@pytest.mark.parametrize("route", ["covariance", "gram", "krylov"])
+@pytest.mark.parametrize("route", ["covariance", "gram", "krylov", "device"])
 def test_pca_is_scikit_learns_by_every_route(planted, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X = planted.spaces["noise"][:150] if route == "gram" else planted.spaces["noise"]
-    monkeypatch.setattr(pca_module, "DENSE", {"covariance": 2048, "gram": 160, "krylov": 10}[route])
-    found = fit_pca(X, 12, block_rows=333)
+    monkeypatch.setattr(pca_module, "DENSE", {"covariance": 2048, "gram": 160, "krylov": 10, "device": 10}[route])
+    found = fit_pca(X, 12, block_rows=333, device="cpu" if route == "device" else None)
     reference = decomposition.PCA(12, svd_solver="full").fit(flat(X))
     cosines = np.abs(np.einsum("ij,ij->i", found.components, reference.components_))
     assert cosines.min() > 0.999
     np.testing.assert_allclose(found.variance * len(X) / (len(X) - 1), reference.explained_variance_, rtol=1e-3)
     assert found.explained == pytest.approx(reference.explained_variance_ratio_.sum(), rel=1e-3)
     np.testing.assert_allclose(np.abs(found.scores(X, block_rows=10)), np.abs(reference.transform(flat(X))), atol=0.1)
+
+
+def test_a_device_that_is_not_there_is_told(planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pca_module, "DENSE", 10)
+    with pytest.raises(NoiseZooError, match="There is no device 'cuda:77' here"):
+        fit_pca(planted.spaces["noise"], 12, device="cuda:77")
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-7, 0.0], ids=["well", "badly", "hardly", "dependent"])
+def test_a_basis_is_orthonormal_however_its_columns_lie(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.standard_normal((400, 20)).astype(np.float32)
+    columns[:, 10:] = columns[:, :10] + np.float32(spread) * columns[:, 10:]
+    basis = pca_module._orthonormal(columns)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(20), atol=2e-5)
+    np.testing.assert_allclose(basis @ (basis.T @ columns), columns, atol=1e-4)
 
 
 def test_krylov_holds_nearly_all_that_a_flat_spectrum_offers(monkeypatch: pytest.MonkeyPatch) -> None:
