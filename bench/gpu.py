@@ -83,6 +83,17 @@ CASES = {
 }
 TINY_CASES = {
     "tiny_unet": Case(diffusers.UNet2DConditionModel, TINY, (4, 8, 8), {"text": (1, 77, 32)}),
+    "tiny_sdxl": Case(
+        diffusers.UNet2DConditionModel,
+        {
+            **TINY,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 24 + 6 * 8,
+        },
+        (4, 8, 8),
+        {"text": (1, 77, 32), "pooled": (1, 24)},
+    ),
     "tiny_dit": Case(
         diffusers.DiTTransformer2DModel, {**DIT, "attention_head_dim": 8, "num_layers": 2, "sample_size": 8}, (4, 8, 8)
     ),
@@ -136,14 +147,25 @@ def wait(device: torch.device) -> None:
 
 
 def plain_loop(module: Any, conditions: Conditions, x: Tensor, steps: int) -> Iterator[Tensor]:
-    """What people write: the scheduler's step around the network, everything in the network's precision. Asked as ours is, by its own signature."""
-    network = wrap(module, conditions)
+    """What people write: the scheduler's step around the network, everything in the network's precision, the prompt repeated for every row."""
+    told = {name: value.expand(len(x), *value.shape[1:]) for name, value in conditions.embedding.items()}
+    asked: dict[str, Any] = {}
+    if "text" in told:
+        asked["encoder_hidden_states"] = told["text"]
+    else:
+        asked["class_labels"] = torch.full((len(x),), module.config.num_embeds_ada_norm, device=x.device)
+    if "pooled" in told:
+        side = conditions.size
+        sizes = torch.tensor([[side, side, 0, 0, side, side]], device=x.device, dtype=x.dtype).expand(len(x), -1)
+        asked["added_cond_kwargs"] = {"text_embeds": told["pooled"], "time_ids": sizes}
     scheduler = diffusers.DDIMInverseScheduler(**BETAS)
     while True:
         scheduler.set_timesteps(steps, device=x.device)
         walk = x
         for t in scheduler.timesteps:
-            walk = scheduler.step(network(walk, t.expand(len(walk)))[:, : walk.shape[1]], t, walk).prev_sample
+            walk = scheduler.step(
+                module(walk, timestep=t.expand(len(walk)), **asked).sample[:, : walk.shape[1]], t, walk
+            ).prev_sample
             yield walk
 
 
