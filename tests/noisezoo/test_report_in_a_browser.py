@@ -36,7 +36,8 @@ addEventListener("load", () => {
   document.querySelector('.csv[data-table="probes"]').click();
   function report(csv) {
     const figures = document.querySelectorAll("svg").length, wide = document.documentElement.scrollWidth;
-    const facts = { before, down, up: seen(), csv, figures, wide, window: innerWidth, asked: performance.getEntriesByType("resource").map(e => e.name) };
+    const tables = [...document.querySelectorAll("table")].map(t => ({ right: t.getBoundingClientRect().right, shown: t.checkVisibility({ contentVisibilityAuto: true }) }));
+    const facts = { before, down, up: seen(), csv, figures, wide, tables, window: innerWidth, asked: performance.getEntriesByType("resource").map(e => e.name) };
     document.title = "FACTS" + JSON.stringify(facts);
   }
 });
@@ -98,6 +99,17 @@ def test_tables_sort_and_give_csv_and_nothing_is_asked_for_or_wider_than_the_win
     assert seen["wide"] <= seen["window"]
     assert seen["figures"] > 5
     assert not [url for url in seen["asked"] if not url.startswith(("data:", "blob:"))]
+
+
+def test_print_shows_every_table_whole(page: Path, tmp_path: Path) -> None:
+    paper = tmp_path / "paper.html"
+    paper.write_text(page.read_text().replace("@media print {", "@media all {"))
+    for path, are_whole in ((page, False), (paper, True)):
+        tables = facts(path, tmp_path, 700)["tables"]
+        assert len(tables) > 8
+        assert all(t["shown"] and t["right"] <= 700 for t in tables) == are_whole
+    done = browse(page, tmp_path, 700, f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF"), done.stderr
 
 
 def test_an_error_would_be_noticed(page: Path, tmp_path: Path) -> None:
