@@ -97,8 +97,8 @@ def main(
     if asked.here:
         asked.here.write_text(json.dumps(to_json(here(mine[0]))))
         return 0
-    done, recorded = load(results / LATEST), load(results / RECORDED)
-    order = {case.name: place for place, case in enumerate(cases)}
+    measured_now: dict[str, Result] = {}
+    recorded = load(results / RECORDED)
     facts, failed, fallen = machine(), [], []
     print(f"{'case':26} {'ratio':>8}   {'quartiles':>17}   {'took':>7}", flush=True)
     for case in mine:
@@ -106,16 +106,15 @@ def main(
         if result is None:
             failed.append(case.name)
             continue
-        done[case.name] = result
-        known = {
-            name: done[name] for name in sorted(done, key=lambda name: order.get(name, len(order))) if name in order
-        }
+        done = {**load(results / LATEST), case.name: result}  # as another run may have left it
+        known = {one.name: done[one.name] for one in cases if one.name in done}
         save(results / LATEST, known, facts)
+        measured_now[case.name] = result
         print(line(result), flush=True)
         if case.name in recorded and (told := regression(result, recorded[case.name])):
             fallen.append(told)
     if asked.record and not failed:
-        save(results / RECORDED, {**recorded, **{case.name: done[case.name] for case in mine}}, facts)
+        save(results / RECORDED, {**recorded, **measured_now}, facts)
     for name in failed:
         print(f"{name} could not be measured; its error is above.", file=sys.stderr)
     for told in fallen:

@@ -35,7 +35,7 @@ from tests.kit.spaces import Thumbnail
 WORKERS = 2
 
 
-def nothing(order: Order, run: str, job: Job) -> list[Result]:
+def nothing(order: Order, run: str, job: Job, then: Job | None) -> list[Result]:
     """A unit that is finished at once."""
     return [Entry(space, job.shard, (0, 1), "", {}, 1) for space in job.spaces]
 

@@ -34,6 +34,7 @@ from noisezoo.ledger import Entry
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
 from pipeline.queue import Queue
+from pipeline.runners import cluster as engine
 from pipeline.runners.cluster import RESOURCE, Drive
 from pipeline.standing import standing
 from pipeline.units import Failed, Held, Job, Order, Result
@@ -65,6 +66,8 @@ class World:
     lease: float = 60.0
     heartbeat: float = 120.0
     """Until the scheduler gives up a worker that says nothing."""
+    look: float = 5.0
+    """Between two looks at which workers there are."""
 
 
 class Future:
@@ -127,7 +130,15 @@ class Cluster:
         return {"workers": workers}
 
     def map(
-        self, compute: Any, orders: Any, runs: Any, jobs: list[Job], key: list[str], workers: list[str], **_: Any
+        self,
+        compute: Any,
+        orders: Any,
+        runs: Any,
+        jobs: list[Job],
+        then: list[Job | None],
+        key: list[str],
+        workers: list[str],
+        **_: Any,
     ) -> list[Future]:
         futures = [Future(name) for name in key]
         worker = self.here.get(workers[0])
@@ -246,38 +257,40 @@ class SimulatedDrive(Drive):
 
 def simulate(world: World, seed: int) -> dict[str, Any]:
     """One build."""
-    cluster = Cluster(world, seed)
+    made = Cluster(world, seed)
     shards = layout.shard_count(world.rows, world.shard_rows)
-    queue = Queue(Job(shard, group) for group in cluster.mean for shard in range(shards))
+    queue = Queue(Job(shard, group) for group in made.mean for shard in range(shards))
     order = Order("/nowhere", "/nowhere", {}, {}, lease_seconds=world.lease)
-    drive: Any = SimulatedDrive(cluster, order, queue, clock=lambda: cluster.now, inbox=cluster)
+    # A look at all workers each second is nothing for a client, and most of what a simulation would compute.
+    engine.LOOK_SECONDS = world.look
+    drive: Any = SimulatedDrive(made, order, queue, clock=lambda: made.now, inbox=made)
     begun, ahead, finished = time.perf_counter(), 0, []
     for result in drive.run():
         if isinstance(result, Entry):
-            finished.append(cluster.now)
-        if cluster.counts["units"] % 5000 == 0:
+            finished.append(made.now)
+        if made.counts["units"] % 5000 == 0:
             ahead = max(ahead, drive._flying())
     took = time.perf_counter() - begun
-    for worker in cluster.here.values():
+    for worker in made.here.values():
         if worker.dies > 0:
-            cluster.capacity += (cluster.now - worker.born) / worker.speed
+            made.capacity += (made.now - worker.born) / worker.speed
     work = shards * sum(world.unit)
     assert len(finished) == shards * len(world.unit)
     # The same workers, there for the same share of the time, with nothing but work to do.
-    ideal = cluster.now * work / cluster.capacity
+    ideal = made.now * work / made.capacity
     per_unit = 4  # latent, valid, fidelity, ledger entry
     return {
         "world": asdict(world),
         "units": shards * len(world.unit),
-        "makespan_h": cluster.now / 3600,
+        "makespan_h": made.now / 3600,
         "ideal_h": ideal / 3600,
-        "over_ideal": cluster.now / ideal - 1,
+        "over_ideal": made.now / ideal - 1,
         "set_aside": len(queue.set_aside),
         "tasks_ahead": ahead,
         "objects": per_unit * shards * len(world.unit),
         "ledger_objects": shards * len(world.unit),
         "client_us_per_unit": took / len(finished) * 1e6,  # queue, drive and simulation together
-        **cluster.counts,
+        **made.counts,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
         "finished_s": [finished[i] for i in range(0, len(finished), max(1, len(finished) // 400))] + [finished[-1]],
     }
@@ -321,6 +334,7 @@ def scheduler(counts: tuple[int, ...] = (2_000, 20_000, 50_000)) -> dict[str, An
                     [order] * 64,
                     ["run"] * 64,
                     jobs,
+                    [None] * 64,
                     key=keys,
                     workers=["tcp://127.0.0.1:1"],
                     resources={RESOURCE: 1},

@@ -9,6 +9,7 @@ prints the address and serves until it is ended. Every piece that a client sends
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import subprocess
@@ -62,6 +63,7 @@ def hub(folder: Path, seconds: float) -> None:
 def s3(folder: Path, seconds: float) -> None:
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line a request
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()

@@ -194,7 +194,7 @@ class Diffusion(Defaults):
     scheduler           settings over those of the checkpoint's scheduler_config.json
     capture             noise levels (log-SNR) at which x_t is kept too, in further arrays x_<level>
     random_weights      a seed: the same network freshly initialised, as a control
-    compile             torch.compile; on for CUDA and off elsewhere when left out
+    compile             torch.compile; when left out, on for CUDA and off elsewhere: on a CPU it takes a quarter of a minute for each batch size, see docs/benchmarks.md
     """
 
     dims = ("channel", "y", "x")
