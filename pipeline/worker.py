@@ -15,9 +15,10 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -98,24 +99,26 @@ class Worker:
         self.spaces: dict[str, Space] = {}
         self.batch: dict[str, int] = {}
         self._loaded: set[str] = set()
+        self._decoders = ThreadPoolExecutor(order.decode_threads, "decode")
+        self._begun: dict[Job, tuple[list[Future[_Prepared]], Iterator[Future[_Prepared]]]] = {}
         self._who = f"{socket.gethostname()}:{os.getpid()}"
         self.claims = Claims(self.store, self._who, order.lease_seconds)
         self._device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
-    def run(self, jobs: Iterable[Job], report: Report = lambda space, rows: None) -> Iterator[Result]:
+    def run(
+        self, jobs: Iterable[Job], report: Report = lambda space, rows: None, then: Job | None = None
+    ) -> Iterator[Result]:
         """Compute jobs in order and yield what became of each of their units: its entry once it is on the disk, that another build holds it, or why it failed.
 
-        Decoding runs ahead across jobs, so that the model does not pause between shards; so does writing, behind it.
+        Decoding runs ahead across jobs, so that the model does not pause between shards; so does writing, behind it. `then` is the job that the next call will
+        probably be about: its first rows are decoded while this one's last are computed.
         """
-        with (
-            self.claims,
-            ThreadPoolExecutor(self.order.decode_threads, "decode") as decoding,
-            ThreadPoolExecutor(1, "write") as writing,
-        ):
+        with self.claims, ThreadPoolExecutor(1, "write") as writing:
             pending: deque[Future[Result]] = deque()
+            ahead: deque[tuple[_Task, Future[_Prepared]]] = deque()
             others: deque[Result] = deque()
             try:
-                stream = self._prepared(self._claimed(jobs, others), decoding)
+                stream = self._prepared(self._claimed(jobs, others), ahead, then)
                 for task, prepared in groupby(stream, key=lambda pair: pair[0]):
                     left = list(task.job.spaces)
                     try:
@@ -133,7 +136,8 @@ class Worker:
                 yield from others
             finally:
                 # Whatever ends the run, what was handed to the writer is finished or failed as a whole.
-                decoding.shutdown(wait=False, cancel_futures=True)
+                for _, future in ahead:
+                    future.cancel()
 
     def _claimed(self, jobs: Iterable[Job], others: deque[Result]) -> Iterator[_Task]:
         """Jobs reduced to the units that are ours to compute; what becomes of the rest goes to `others`."""
@@ -185,25 +189,48 @@ class Worker:
             ends_worker=isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error),
         )
 
-    def _prepared(self, tasks: Iterable[_Task], pool: ThreadPoolExecutor) -> Iterator[tuple[_Task, Future[_Prepared]]]:
+    def _prepared(
+        self, tasks: Iterable[_Task], ahead: deque[tuple[_Task, Future[_Prepared]]], then: Job | None
+    ) -> Iterator[tuple[_Task, Future[_Prepared]]]:
         """Every row of every task, decoded ahead by up to two batches, in order; where a shard cannot be read, its rows end in the error."""
-        ahead: deque[tuple[_Task, Future[_Prepared]]] = deque()
         for task in tasks:
-            job = task.job
             try:
-                self._hold(job.spaces)
-                depth = 2 * max(self.batch[name] for name in job.spaces) + self.order.decode_threads
-                spaces = {name: self.spaces[name] for name in job.spaces}
-                first = job.shard * self.shard_rows
-                for place, picture in enumerate(shards.read(self.order.images, job.shard), first):
-                    ahead.append((task, pool.submit(self._prepare, place, picture, spaces)))
-                    while len(ahead) > depth:
+                for future in self._decoding(task.job):
+                    ahead.append((task, future))
+                    while len(ahead) > self._depth(task.job):
                         yield ahead.popleft()
             except Exception as e:
                 failed: Future[_Prepared] = Future()
                 failed.set_exception(e)
                 ahead.append((task, failed))
-        yield from ahead
+        self._begin(then)
+        while ahead:
+            yield ahead.popleft()
+
+    def _decoding(self, job: Job) -> Iterator[Future[_Prepared]]:
+        """A job's rows on their way through the decoders, one as it is asked for; the first ones may have been begun."""
+        begun, rest = self._begun.pop(job) if job in self._begun else ([], self._reading(job))
+        yield from begun
+        yield from rest
+
+    def _begin(self, job: Job | None) -> None:
+        """Send a job's first rows through the decoders, for the next call; what was begun for a job that did not come is let go."""
+        self._begun.clear()
+        if job is not None:
+            with suppress(Exception):  # it is told when the job's turn comes
+                rows = self._reading(job)
+                self._hold(job.spaces)  # which says the batch, and so the depth
+                self._begun[job] = (list(islice(rows, self._depth(job))), rows)
+
+    def _reading(self, job: Job) -> Iterator[Future[_Prepared]]:
+        self._hold(job.spaces)
+        spaces = {name: self.spaces[name] for name in job.spaces}
+        for place, picture in enumerate(shards.read(self.order.images, job.shard), job.shard * self.shard_rows):
+            yield self._decoders.submit(self._prepare, place, picture, spaces)
+
+    def _depth(self, job: Job) -> int:
+        """Rows to be ahead of the model."""
+        return 2 * max(self.batch[name] for name in job.spaces) + self.order.decode_threads
 
     @staticmethod
     def _prepare(place: int, picture: Picture, spaces: Mapping[str, Space]) -> _Prepared:

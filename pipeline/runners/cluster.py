@@ -38,8 +38,8 @@ STOP_SECONDS = 5.0
 """How long units may take to notice that the run was called off."""
 
 
-Compute = Callable[[Order, str, Job], list[Result]]
-"""What a task does: given an order, a run and a job, it tells what became of the job's units."""
+Compute = Callable[[Order, str, Job, Job | None], list[Result]]
+"""What a task does: given an order, a run, a job and the one that comes next, it tells what became of the job's units."""
 
 
 class Inbox(Protocol):
@@ -58,6 +58,8 @@ class _Seat:
     host: str
     flights: dict[str, tuple[Any, Job]] = field(default_factory=dict)
     last: tuple[str, ...] | None = None
+    reserved: Job | None = None
+    """What it will be given next: known early, so that its images are decoded while the unit before is computed."""
     seconds: float | None = None
     """Running mean of the time from one unit to the next."""
     heard: float = 0.0
@@ -115,7 +117,7 @@ class Drive:
             self._stop()
 
     def _flying(self) -> int:
-        return sum(len(seat.flights) for seat in self.seats.values())
+        return sum(len(seat.flights) + (seat.reserved is not None) for seat in self.seats.values())
 
     def _look(self, now: float) -> Iterator[Failed]:
         """Which workers there are; what those that vanished had been given goes back."""
@@ -142,6 +144,8 @@ class Drive:
 
     def _lose(self, seat: _Seat) -> Iterator[Failed]:
         """A worker is gone. The unit that it was at has failed once; the others had not been begun."""
+        if seat.reserved is not None:
+            self.queue.back(seat.reserved)
         for place, (future, job) in enumerate(seat.flights.values()):
             future.cancel(force=True)
             if place:
@@ -157,16 +161,7 @@ class Drive:
         room = seat.ahead - len(seat.flights)
         if room <= 0 or 2 * room < seat.ahead:
             return
-        jobs: list[Job] = []
-        while len(jobs) < room:
-            # At the end the last units are shared out rather than kept waiting behind another.
-            if (seat.flights or jobs) and len(self.queue) <= len(self.seats):
-                break
-            job = self.queue.take(self.clock(), seat.last, seat.host)
-            if job is None:
-                break
-            seat.last = job.spaces
-            jobs.append(job)
+        jobs = self._next(seat, room)
         if not jobs:
             return
         if not seat.flights:
@@ -177,6 +172,7 @@ class Drive:
             [self.order] * len(jobs),
             [self.run_id] * len(jobs),
             jobs,
+            [*jobs[1:], seat.reserved],
             key=keys,
             workers=[seat.address],
             resources={RESOURCE: 1},
@@ -187,13 +183,34 @@ class Drive:
             address = seat.address
             future.add_done_callback(lambda done, address=address, key=key: self._inbox.put((address, key, done)))
 
+    def _next(self, seat: _Seat, room: int) -> list[Job]:
+        """The next jobs for a worker, and one more that it will get after them."""
+        jobs, seat.reserved = [seat.reserved] if seat.reserved is not None else [], None
+        while len(jobs) <= room:
+            # At the end the last units are shared out rather than kept waiting behind another.
+            if (seat.flights or jobs) and len(self.queue) <= len(self.seats):
+                break
+            job = self.queue.take(self.clock(), seat.last, seat.host)
+            if job is None:
+                break
+            seat.last = job.spaces
+            jobs.append(job)
+        if len(jobs) > room:
+            seat.reserved = jobs.pop()
+        return jobs
+
     def _even_out(self) -> None:
         """Where workers are idle and the queue is empty, they get what waits behind the slowest ones."""
         idle = [seat for seat in self.seats.values() if not seat.flights]
         if not idle or len(self.queue):
             return
+        for seat in self.seats.values():
+            if seat.flights and seat.reserved is not None:
+                self.queue.back(seat.reserved)
+                seat.reserved = None
         waiting = [seat for seat in self.seats.values() if len(seat.flights) > 1]
-        for seat in sorted(waiting, key=lambda seat: -(seat.seconds or math.inf))[: len(idle)]:
+        wanted = max(0, len(idle) - len(self.queue))
+        for seat in sorted(waiting, key=lambda seat: -(seat.seconds or math.inf))[:wanted]:
             key = next(reversed(seat.flights))
             future, job = seat.flights.pop(key)
             # Should it be begun this very moment after all, its lease keeps it from being computed twice.

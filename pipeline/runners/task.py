@@ -21,14 +21,14 @@ class AbandonedError(BaseException):
     """The run was called off in the middle of a unit. No Exception, so that nobody takes it for the unit's failure."""
 
 
-def compute(order: Order, run: str, job: Job) -> list[Result]:
-    """What becomes of each unit of a job."""
+def compute(order: Order, run: str, job: Job, then: Job | None) -> list[Result]:
+    """What becomes of each unit of a job; `then` is the job that this process will probably get next."""
     with _LOCK:
         _go_on(run)
         if run not in _KEPT:
             _KEPT.clear()
             _KEPT[run] = Worker(order)
-        return list(_KEPT[run].run([job], lambda space, rows: _go_on(run)))
+        return list(_KEPT[run].run([job], lambda space, rows: _go_on(run), then))
 
 
 def stop(run: str) -> None:
