@@ -11,6 +11,7 @@ import numpy as np
 from hydra.utils import instantiate
 
 from noisezoo import layout, writer
+from noisezoo.ledger import Entry
 from noisezoo.store import Store
 from pipeline import shards
 from pipeline.build import add_spaces
@@ -57,5 +58,5 @@ def make_order(
 def compute(worker: Worker, shard: int, *spaces: str) -> None:
     """One shard, from its images to its ledger entries."""
     for result in worker.run([Job(shard, spaces)]):
-        if not hasattr(result, "files"):
+        if not isinstance(result, Entry):
             raise RuntimeError(f"shard {shard} was not finished: {result}")

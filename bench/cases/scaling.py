@@ -21,12 +21,13 @@ from PIL import Image
 from bench.builds import make_order, write_images
 from bench.harness import Case, Found
 from noisezoo import layout
+from noisezoo.ledger import Entry
 from pipeline.units import Job
 from pipeline.worker import Worker
 
 SHARD_ROWS = 1024
 SMALL, LARGE = 2048, 32_768
-FREE: dict[str, Any] = {"_target_": "pipeline.spaces.controls.Pixels", "size": 4}
+FREE: dict[str, Any] = {"_target_": "pipeline.spaces.controls.Pixels", "size": 8}
 
 
 def build(folder: str, rows: int, spaces: int) -> None:
@@ -35,9 +36,9 @@ def build(folder: str, rows: int, spaces: int) -> None:
     worker = Worker(order)
     jobs = [Job(shard, tuple(order.spaces)) for shard in range(layout.shard_count(rows, SHARD_ROWS))]
     used, begun = time.process_time(), time.perf_counter()
-    done = sum(hasattr(result, "files") for result in worker.run(jobs))
-    if done != len(jobs) * spaces:
-        raise RuntimeError(f"{done} of {len(jobs) * spaces} units were finished")
+    for result in worker.run(jobs):
+        if not isinstance(result, Entry):
+            raise RuntimeError(f"a unit was not finished: {result}")
     found = {"processor": time.process_time() - used, "seconds": time.perf_counter() - begun}
     print(json.dumps({**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 

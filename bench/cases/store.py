@@ -122,7 +122,7 @@ def parquet(folder: Path) -> Found:
 
     def _values(table: Any) -> np.ndarray:
         column = table["latent"].combine_chunks()
-        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, *store.SHAPE).copy()
+        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, *store.SHAPE)
 
     taken = alternate({
         "rival": whole, "ours": lambda: store._in_order(space, ROWS, store.SHARD_ROWS), "rival rows": picked, "our rows": lambda: space[PICKED],
