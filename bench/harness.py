@@ -98,14 +98,18 @@ def run(case: Case, folder: Path) -> Result:
 
 
 def alternate(
-    acts: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+    acts: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    warm: bool = False,
 ) -> dict[str, list[float]]:
-    """Seconds of each act, round by round, in turn, after one round of warmth; the order is turned about every round, for the second profits from what the first left.
+    """Seconds of each act, round by round, in turn, after one round of warmth unless they are `warm`; who goes first changes every round.
 
     `clock` is the one on the wall, or `time.process_time` where the work is arithmetic: what other programs do on the same cores stretches the former and not the latter.
     """
     taken: dict[str, list[float]] = {name: [] for name in acts}
-    for number in range(-1, rounds):
+    for number in range(0 if warm else -1, rounds):
         for name in list(acts)[:: 1 if number % 2 else -1]:
             begun = clock()
             acts[name]()
