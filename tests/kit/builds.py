@@ -76,7 +76,7 @@ def holders(folder: Path) -> dict[str, int]:
     return found
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 240) -> None:
     """Wait for something to come true; an assertion where it does not."""
     until = time.monotonic() + seconds
     while not holds():
