@@ -24,6 +24,7 @@ from noisezoo.analysis import (
     fit_probes,
     permuted,
 )
+from noisezoo.analysis.shared import REDUCE
 from noisezoo.analysis.streams import Bools, Floats, Ints
 from noisezoo.errors import NoiseZooError
 from noisezoo.study.settings import PAPER_SETS, Settings
@@ -109,7 +110,7 @@ class Data:
 
     @cached_property
     def sets(self) -> dict[str, list[str]]:
-        """Sets of spaces to look for a shared space in: those asked for, the paper's where they are complete, all noise, all encoders, all of both."""
+        """Sets of spaces to look for a shared space in: those asked for, the paper's where they are complete, all noise, all encoders, both, and narrow noise with an encoder."""
         found = {name: list(members) for name, members in self.settings.sets.items()}
         for name, members in found.items():
             missing = sorted(set(members) - set(self.spaces))
@@ -122,6 +123,10 @@ class Data:
             members = self.of_kind(*kinds)
             if len(members) > 1 and members not in found.values():
                 found.setdefault(name, members)
+        for noise in self.of_kind("noise"):
+            pair = [noise, *self.of_kind("encoder")[:1]]
+            if len(pair) == 2 and pair not in found.values() and all(self.width(m) <= REDUCE for m in pair):
+                found.setdefault(" + ".join(pair), pair)
         return found
 
     # Digests of what results depend on

@@ -17,6 +17,7 @@ from noisezoo.errors import NoiseZooError
 from noisezoo.study.data import Data, Joined
 from noisezoo.study.editing import effects, plan
 from noisezoo.study.parts import Job, Parts
+from noisezoo.study.sharing import RIDGES, choose_ridge
 from tests.kit.planted import ATTRIBUTES, planted_zoo
 
 SETTINGS = study.Settings(projections=300, rows_per_test=100)
@@ -84,6 +85,34 @@ def test_the_truth_bounds_what_linear_views_can_keep(found: dict[str, Any]) -> N
         assert (
             bound["r2"] > max(t["r2"] for t in found["transfer"] if t["target"] == name and t["source"] != name) - 0.02
         )
+
+
+def test_sets_of_narrow_spaces_are_shared_with_a_chosen_penalty_too(found: dict[str, Any]) -> None:
+    assert found["shared_sets"]["noise_a + enc_a"]["members"] == ["noise_a", "enc_a"]
+    for name in found["shared_sets"]:
+        lines = {v["name"]: v["accuracy"] for v in found["shared_space"] if v["kind"] == "shared" and v["k"] == 8}
+        chosen = [v for v in lines if v.startswith(f"{name}, r ")]
+        assert len(chosen) <= 1
+        assert all(lines[v] > lines[name] - 0.03 for v in chosen)
+
+
+class Two:
+    """Two spaces that share z `(n, q)`, each with noise of its own beside it; the attributes are the signs of z."""
+
+    def __init__(self, rows: int, shared: float, own: float, width: int) -> None:
+        rng = np.random.default_rng(0)
+        z = rng.standard_normal((rows, 4))
+        self.spaces = {n: np.hstack([shared * z, own * rng.standard_normal((rows, width))]) for n in "ab"}
+        self.labels, self.names = (z > 0).astype(np.int8), tuple("wxyz")
+
+    def latents(self, name: str) -> np.ndarray:
+        return self.spaces[name].astype(np.float32)
+
+
+def test_the_penalty_chosen_is_small_where_the_shared_is_faint_and_large_where_rows_are_few() -> None:
+    faint, few = Two(3000, shared=0.3, own=3.0, width=40), Two(75, shared=6.0, own=1.0, width=300)
+    assert choose_ridge(faint, ["a", "b"], np.arange(3000)) == min(RIDGES)  # type: ignore[arg-type]
+    assert choose_ridge(few, ["a", "b"], np.arange(75)) >= 1.0  # type: ignore[arg-type]
 
 
 def test_a_second_run_computes_nothing_and_a_changed_space_only_its_own(tmp_path: Path) -> None:
