@@ -126,6 +126,14 @@ def test_what_cannot_be_built_into_is_told_without_secrets(place: str, change: d
 
 
 @pytest.mark.slow
+def test_a_folder_may_be_given_as_an_address(tmp_path: Path) -> None:
+    done = noisezoo("ingest", f"dir=file://{tmp_path}/z", "dataset.size=8")
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "z").iterdir()} == {"images", "noisezoo.log", "zoo.zarr"}
+    assert len(library.open(f"file://{tmp_path}/z/zoo.zarr")) == 8
+
+
+@pytest.mark.slow
 def test_a_store_that_fails_in_every_way_is_survived(served: Serve, right: dict[str, bytes]) -> None:
     server = served(seed=11, rate=0.05)
     done = run(server, *words())
