@@ -4,8 +4,9 @@ Two pictures of one toy person, taken in other poses, light and places, go to a 
 learns to give each picture the teacher's distribution over prototypes for the *other* one. The teacher's answers are centred by Sinkhorn and Knopp's
 scaling, as in DINOv2 (arXiv 2304.07193): with DINO's running mean and batches this small, training swung between collapse and recovery.
 
-DINO proper has one picture of each and makes its two by cropping and colouring. Here that taught the background and the hair's outline, and little of
-the face: what tells one drawing from another most easily is not its attributes. A second picture of a person is what a video gives, and is no label.
+DINO proper makes its two pictures of one, by cropping and colouring. Here the network so trained read attributes at a mean ROC AUC of 0.65, and the mean of
+its patches at 0.70 where it was also asked for the teacher's answer at hidden patches: what tells one drawing from another most easily is not its
+attributes. A second picture of a person is what a video gives, and is no label.
 """
 
 from __future__ import annotations
