@@ -29,7 +29,7 @@ def against(case: str, rounds: int) -> Callable[[Path], Found]:
         }
         middle = {
             key: [quartiles([pair[side][key] for pair in pairs])[1] for side in (0, 1)]
-            for key in ("seconds", PROCESSOR, "peak_mb")
+            for key in ("seconds", PROCESSOR)
         }
         return Found(
             over([rival[PROCESSOR] for _, rival in pairs], [ours[PROCESSOR] for ours, _ in pairs]),
@@ -37,7 +37,6 @@ def against(case: str, rounds: int) -> Callable[[Path], Found]:
                 "ours, processor seconds": middle[PROCESSOR][0],
                 "rival, processor seconds": middle[PROCESSOR][1],
                 "times by the clock": middle["seconds"][1] / middle["seconds"][0],
-                "times the peak memory": middle["peak_mb"][1] / middle["peak_mb"][0],
                 **differences,
             },
         )
