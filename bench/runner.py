@@ -49,8 +49,10 @@ def noop(count: int) -> dict[str, Any]:
     with local_cluster([], WORKERS, 1, "127.0.0.1:0") as client:
         client.wait_for_workers(WORKERS)
         most, done, begun, cpu = 0, 0, time.perf_counter(), time.process_time()
-        for _ in Drive(client, order, queue, nothing).run():
-            done += 1
+        failed = 0
+        for result in Drive(client, order, queue, nothing).run():
+            done += isinstance(result, Entry)
+            failed += not isinstance(result, Entry)
             if done % 1000 == 0:
                 most = max(most, len(client.cluster.scheduler.tasks))
         took, cpu = time.perf_counter() - begun, time.process_time() - cpu
@@ -58,6 +60,7 @@ def noop(count: int) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return {
         "units": done,
+        "failed": failed,
         "seconds": took,
         "units_s": done / took,
         "cpu_us_per_unit": cpu / done * 1e6,  # of the scheduler, the client and the queue, which share this process

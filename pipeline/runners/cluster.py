@@ -102,6 +102,7 @@ class Drive:
     def run(self) -> Iterator[Entry | Failed]:
         """Give out units and yield what becomes of them, until nothing is left."""
         try:
+            self.client.register_plugin(task.Ending())
             while not self.queue.hopeless and (len(self.queue) or self._held or self._flying()):
                 now = self.clock()
                 if now - self._looked > LOOK_SECONDS:
@@ -264,7 +265,7 @@ class Drive:
         if future.status != "error":
             raise _gone(self.client)
         error = future.exception()
-        if type(error).__name__ == "KilledWorker" and not is_first:
+        if isinstance(error, task.AbandonedError) or (type(error).__name__ == "KilledWorker" and not is_first):
             self.queue.back(job)
             return
         failed = Failed(job, f"{type(error).__name__}: {error}"[:300], seat.address)

@@ -5,7 +5,10 @@ Everything that goes over the wire is plain data; nothing of it is ever written 
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import Event, Lock
+from typing import Any
+
+from distributed import WorkerPlugin
 
 from pipeline.units import Job, Order, Result
 from pipeline.worker import Worker
@@ -15,6 +18,8 @@ _STOPPED: set[str] = set()
 _KEPT: dict[str, Worker] = {}
 """The worker of the present run; one device holds one."""
 _LOCK = Lock()
+_ENDING = Event()
+"""This process was told to end."""
 
 
 class AbandonedError(BaseException):
@@ -36,6 +41,20 @@ def stop(run: str) -> None:
     _STOPPED.add(run)
 
 
+class Ending(WorkerPlugin):
+    """Tells the unit in hand when its process is told to end, which otherwise would wait for it."""
+
+    name = "noisezoo-ending"
+
+    def setup(self, worker: Any) -> None:
+        """A run begins on this worker."""
+        _ENDING.clear()
+
+    def teardown(self, worker: Any) -> None:
+        """The worker closes."""
+        _ENDING.set()
+
+
 def _go_on(run: str) -> None:
-    if run in _STOPPED:
+    if run in _STOPPED or _ENDING.is_set():
         raise AbandonedError
