@@ -177,6 +177,7 @@ def _tables(
                 "Do spaces agree on who is like whom?",
                 ["space", "and", "Spearman", "by chance", "same 10 nearest", "by chance "],
                 rows,
+                folded=len(rows) > 12,
             )
         )
     return made

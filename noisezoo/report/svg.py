@@ -180,6 +180,10 @@ def steps(
     return _svg(parts, HEIGHT, title)
 
 
+NUMBER_WIDTH = 32
+"""What a cell must measure for its number to stand clear of the next; in smaller ones the shade alone speaks."""
+
+
 def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], *, title: str) -> str:
     """A square of numbers in [0, 1], darker where larger."""
     side = (WIDTH - LABEL_WIDTH - RIGHT) / len(names)
@@ -204,12 +208,10 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], *, ti
                 f'<rect class="cell" x="{left + 1:.1f}" y="{upper + 1:.1f}" width="{side - 2:.1f}" height="{side - 2:.1f}" rx="3"'
                 f' style="fill-opacity:{0.06 + 0.84 * strength:.2f}"/>'
             )
-            if side > 24:
+            if side > NUMBER_WIDTH:
                 ink = "on" if strength > 0.5 else "name"
                 parts.append(
-                    f'<text class="{ink}" x="{left + side / 2:.1f}" y="{middle + 4:.1f}" text-anchor="middle">{value:.2f}</text>'.replace(
-                        "0.", ".", 0
-                    )
+                    f'<text class="{ink}" x="{left + side / 2:.1f}" y="{middle + 4:.1f}" text-anchor="middle">{value:.2f}</text>'
                 )
     return _svg(parts, height, title)
 
