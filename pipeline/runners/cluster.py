@@ -6,6 +6,7 @@ never holds more than the few tasks that are ahead, however long the queue. Whic
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
@@ -308,10 +309,18 @@ class Drive:
 
 def drive(client: Any, order: Order, queue: Queue, report: Report) -> Iterator[Entry | Failed]:
     """Run a queue on a cluster and count the rows of the units that come back."""
+    _hush()
     for result in Drive(client, order, queue).run():
         if isinstance(result, Entry):
             report(result.space, result.rows[1] - result.rows[0])
         yield result
+
+
+def _hush() -> None:
+    """Dask's tracebacks of broken connections stay away from the terminal: what a lost worker or scheduler means is told in a sentence."""
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def workers_of(client: Any) -> int:

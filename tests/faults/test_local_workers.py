@@ -14,7 +14,9 @@ from tests.kit.builds import entries, noisezoo, shard_digests
 @pytest.mark.slow
 def test_two_local_workers_make_the_toy_zoo_that_one_process_makes(tmp_path: Path) -> None:
     # Threads are pinned: with another number of them torch may add up in another order. Two steps invert as fifty do, and take less time.
-    words = ["build", "experiment=toy", "dataset.limit=64", "shard_rows=16", "inverter.steps=2", "threads=1"]
+    spaces = ["toy_sd", "toy_ddpm", "toy_clip", "toy_vae"]
+    words = ["build", "experiment=toy", f"spaces=[{','.join(spaces)}]", "dataset.limit=64", "shard_rows=16"]
+    words += ["inverter.steps=2", "threads=1"]
     local = ["runner=gpus", "runner.workers=2", "device=cpu", "runner.dashboard=127.0.0.1:0"]
     assert noisezoo(*words, f"dir={tmp_path / 'inline'}").returncode == 0
     done = noisezoo(*words, *local, f"dir={tmp_path / 'local'}")
@@ -22,7 +24,7 @@ def test_two_local_workers_make_the_toy_zoo_that_one_process_makes(tmp_path: Pat
     assert re.search(r"Dask: 2 workers, dashboard at http://127.0.0.1:\d+/status", done.stderr)
     assert done.stderr.count("Dask: 2 workers") == 1, "both stages use the same workers"
     assert shard_digests(tmp_path / "local") == shard_digests(tmp_path / "inline")
-    assert len(entries(tmp_path / "local")) == 16
+    assert len(entries(tmp_path / "local")) == len(spaces) * 4
     assert len(workers(tmp_path / "local")) == 2
 
 
