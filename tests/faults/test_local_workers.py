@@ -41,7 +41,7 @@ def test_two_local_workers_make_the_toy_zoo_that_one_process_makes(tmp_path: Pat
     ],
     ids=["no gpu", "one device", "no address", "no scheduler", "relative", "slurm", "kubernetes"],
 )
-def test_what_a_runner_lacks_is_told_in_a_sentence(words: list[str], answer: str) -> None:
+def test_what_a_runner_lacks_is_told_in_a_sentence(words: list[str], answer: str, tmp_path: Path) -> None:
     from hydra.utils import instantiate
 
     from noisezoo.errors import NoiseZooError
@@ -52,7 +52,7 @@ def test_what_a_runner_lacks_is_told_in_a_sentence(words: list[str], answer: str
 
     register()
     cfg = composed(words)
-    place = "here/zoo.zarr" if "dir=here" in words else "/tmp/zoo.zarr"
-    order = Order(place, "/tmp/images", {}, {}, device=cfg.device)
+    place = "here/zoo.zarr" if "dir=here" in words else str(tmp_path / "zoo.zarr")
+    order = Order(place, str(tmp_path / "images"), {}, {}, device=cfg.device)
     with pytest.raises(NoiseZooError, match=answer):
         list(instantiate(cfg.runner, _convert_="all").run(order, Queue([Job(0, ("a",))]), lambda space, rows: None))
