@@ -1,16 +1,19 @@
 """Does the cost of a row stay what it is as a zoo grows? A space that is nearly free, so that what is measured is the engine.
 
-The ratio is the cost of a row in the small build over that in the large one: 1 is linear, less is worse than linear. Each build runs in a process of its own, which tells its
-processor time and the most memory it held.
+The ratio is the cost of a row early in a build over that late in the same build: 1 is linear, less is worse than linear. Two builds of different sizes would not tell: they differ
+by a tenth from run to run, and a build of two units never writes one while it decodes another, which costs the others something. Each build runs in a process of its own, which
+tells its processor time and the most memory it held.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +24,44 @@ from bench.builds import make_order, write_images
 from bench.harness import Case, Found
 from noisezoo import layout
 from noisezoo.ledger import Entry
+from pipeline import kept
+from pipeline.queue import Queue
+from pipeline.runners.local import Gpus
+from pipeline.sources.toy import Toy
 from pipeline.units import Job
 from pipeline.worker import Worker
 
 SHARD_ROWS = 1024
-SMALL, LARGE = 2048, 32_768
+ROWS = 32_768
+UNITS = 8
+"""How many units, of the early ones and of the late ones, are compared."""
+START, END = 2, 1
+"""Units at either end that are left out: the first ones fill the pipeline, the last one drains it."""
+WORKER_SHARD = 128
+BUSY: dict[str, Any] = {
+    "_target_": "pipeline.spaces.diffusion.Diffusion",
+    "model": str(Path(__file__).resolve().parents[2] / "models" / "toy_sd"),
+    "size": 64,
+    "precision": "float32",
+    "inverter": {"name": "ddim", "steps": 5},
+}
 FREE: dict[str, Any] = {"_target_": "pipeline.spaces.controls.Pixels", "size": 8}
 
 
 def build(folder: str, rows: int, spaces: int) -> None:
-    """Compute everything in this process, and print the processor's and the clock's seconds of that alone, and the most memory held."""
+    """Compute everything in this process, and print the processor's and the clock's seconds of that alone, the processor's up to each unit, and the most memory held."""
     order = make_order(Path(folder), {f"space_{i}": FREE for i in range(spaces)}, rows, SHARD_ROWS, decode_threads=1)
     worker = Worker(order)
     jobs = [Job(shard, tuple(order.spaces)) for shard in range(layout.shard_count(rows, SHARD_ROWS))]
     used, begun = time.process_time(), time.perf_counter()
+    passed, held = [], []
     for result in worker.run(jobs):
         if not isinstance(result, Entry):
             raise RuntimeError(f"a unit was not finished: {result}")
+        passed.append(time.process_time() - used)
+        held.append(_most_memory())
     found = {"processor": time.process_time() - used, "seconds": time.perf_counter() - begun}
-    print(json.dumps({**found, "peak_mb": _most_memory()}))
+    print(json.dumps({**found, "peak_mb": _most_memory(), "passed": passed, "held_mb": held}))
 
 
 def _most_memory() -> float:
@@ -48,13 +70,13 @@ def _most_memory() -> float:
     return int(line.split()[1]) / 1024
 
 
-def measured(folder: Path, rows: int, spaces: int = 1) -> dict[str, float]:
+def measured(folder: Path, rows: int, spaces: int = 1) -> dict[str, Any]:
     """`build` in a process of its own, what it printed."""
     place = folder / f"{rows}-{spaces}-{time.monotonic_ns()}"
     write_images(place / "images", _pictures(), rows, SHARD_ROWS)
     command = [sys.executable, "-c", f"from bench.cases.scaling import build; build({str(place)!r}, {rows}, {spaces})"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -67,19 +89,28 @@ def _pictures() -> list[bytes]:
     return files
 
 
-def rows(folder: Path, small: int = SMALL, large: int = LARGE, rounds: int = 3) -> Found:
-    pairs = [(measured(folder, small), measured(folder, large)) for _ in range(rounds)]
-    first, last = pairs[-1]
+def rows(folder: Path, rows: int = ROWS, rounds: int = 5) -> Found:
+    """One build a round, its early units beside its late ones."""
+    found = [measured(folder, rows) for _ in range(rounds)]
+    spent = [early_and_late(run["passed"]) for run in found]
+    early, late = (1e6 * statistics.median(side) / (UNITS * SHARD_ROWS) for side in zip(*spent, strict=True))
+    last = found[-1]
     return Found(
-        [a["processor"] / small / (b["processor"] / large) for a, b in pairs],
+        [one / other for one, other in spent],
         {
-            f"µs a row of {small:,}": 1e6 * first["processor"] / small,
-            f"µs a row of {large:,}": 1e6 * last["processor"] / large,
-            f"rows/s of {large:,}": large / last["seconds"],
-            f"most memory at {small:,}, MB": first["peak_mb"],
-            f"most memory at {large:,}, MB": last["peak_mb"],
+            f"µs a row, {UNITS} early units": early,
+            f"µs a row, {UNITS} late units": late,
+            "rows/s": rows / last["seconds"],
+            "most memory after the early units, MB": last["held_mb"][START + UNITS],
+            "most memory at the end, MB": last["peak_mb"],
         },
     )
+
+
+def early_and_late(passed: Sequence[float]) -> tuple[float, float]:
+    """What UNITS early units took and UNITS late ones, of the processor's seconds `passed` when each was finished."""
+    first, last = START, len(passed) - 1 - END
+    return passed[first + UNITS] - passed[first], passed[last] - passed[last - UNITS]
 
 
 def spaces(folder: Path) -> Found:
@@ -98,7 +129,36 @@ def spaces(folder: Path) -> Found:
     )
 
 
+def workers(folder: Path, units: int = 10) -> Found:
+    """The same units with one worker process of one thread and with two, each pair from the moment when all workers have finished one unit."""
+    rows = units * WORKER_SHARD
+    pictures = [picture.data or b"" for picture in Toy(WORKER_SHARD).read(range(WORKER_SHARD))]
+    write_images(folder / "images", pictures, rows, WORKER_SHARD)
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    try:
+        for number in range(6):
+            count = 1 + number % 2
+            place = folder / f"{number}"
+            place.mkdir()
+            (place / "images").symlink_to(folder / "images")
+            order = make_order(place, {"space": BUSY}, rows, WORKER_SHARD, threads=1)
+            queue = Queue(Job(shard, ("space",)) for shard in range(units))
+            finished = []
+            for result in Gpus(count, "127.0.0.1:0").run(order, queue, lambda space, rows: None):
+                if not isinstance(result, Entry):
+                    raise RuntimeError(f"a unit was not finished: {result}")
+                finished.append(time.perf_counter())
+            rates[count].append((units - count) * WORKER_SHARD / (finished[-1] - finished[count - 1]))
+    finally:
+        kept.close()
+    return Found(
+        [two / (2 * one) for one, two in zip(rates[1], rates[2], strict=True)],
+        {"rows/s, one worker": statistics.median(rates[1]), "rows/s, two workers": statistics.median(rates[2])},
+    )
+
+
 CASES = [
-    Case("scaling.rows", f"processor time a row of a build of {LARGE:,} rows of a nearly free space", f"the same of {SMALL:,} rows", rows, target=0.95, limit="1, linear"),
+    Case("scaling.rows", f"processor time a row late in a build of {ROWS:,} rows of a nearly free space", "the same early in that build", rows, target=0.95, limit="1, linear"),
     Case("scaling.spaces", "processor time a row and space of a build of eight nearly free spaces", "the same of one space", spaces, target=1.0),
+    Case("scaling.workers", "rows/s of toy_sd on two worker processes of one core", "twice those of one such process", workers, target=0.95, limit="1, cores that share nothing"),
 ]  # fmt: skip

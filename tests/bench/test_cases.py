@@ -39,6 +39,12 @@ def test_the_engine_builds_what_the_scaling_case_asks_for(tmp_path: Path) -> Non
     assert found["peak_mb"] > 50
 
 
+def test_early_units_are_held_against_late_ones() -> None:
+    dear_late = [0.1 * unit + (0.05 * max(unit - 15, 0)) for unit in range(32)]
+    early, late = scaling.early_and_late(dear_late)
+    assert (early, late) == (pytest.approx(0.8), pytest.approx(1.2))
+
+
 def test_a_request_is_late_by_as_much_as_was_asked() -> None:
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -27,7 +27,7 @@ from pipeline.toy.training.data import held_out, signed, training_captions, trai
 from pipeline.toy.training.loop import Task
 from pipeline.toy.training.tokens import tokens
 
-LATENT_ROWS = 40_000
+LATENT_ROWS = 80_000
 """Faces whose latents are kept for training."""
 EMPTY = 0.6
 """Share of faces that are shown with an empty caption, which is what inversion uses."""
@@ -191,7 +191,7 @@ def sd_task(runs: Path, models: Path, velocity: bool) -> Task:
         network,
         loss,
         measure,
-        steps=800 if velocity else 4_000,
+        steps=900 if velocity else 9_000,
         batch=batch,
         rate=2e-3,
         average=0.995 if velocity else 0.998,
@@ -217,7 +217,7 @@ def flow_task(runs: Path, models: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_flow", latent_unet(), loss, measure, steps=1_200, batch=batch, rate=2e-3, average=0.995)
+    return Task("toy_flow", latent_unet(), loss, measure, steps=2_400, batch=batch, rate=2e-3, average=0.995)
 
 
 def ddpm_task(runs: Path) -> Task:
@@ -240,4 +240,4 @@ def ddpm_task(runs: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_ddpm", pixel_unet(), loss, measure, steps=4_000, batch=batch, rate=2e-3)
+    return Task("toy_ddpm", pixel_unet(), loss, measure, steps=5_400, batch=batch, rate=2e-3)

@@ -45,6 +45,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "heun, 25 steps": {"name": "heun", "steps": 25},
 }
 """Ways to invert that are compared on a few rows of toy_sd."""
+STATES = (0, 2, 5, 8, 12, 16, 20, SAMPLE_STEPS)
+"""After how many calls probes read what an inversion has come to."""
 NOISE_COMPONENTS, FEATURE_COMPONENTS = 500, 310
 
 
@@ -102,7 +104,7 @@ def inversion_studied(name: str) -> dict[str, Any]:
     space = opened(name)
     faces = held_out(ROUND_TRIPS)[0]
     clean = in_batches(space.encode, torch.stack([space.prepare(Image.fromarray(face)) for face in faces]))
-    return {"inverters": compared(space, clean), "probe_auc_by_rows": by_rows(space)}
+    return {"inverters": compared(space, clean), "probe_auc_by_rows": by_rows(space), "probe_auc_along": along(space)}
 
 
 def recovery(space: Diffusion) -> dict[str, float]:
@@ -155,6 +157,21 @@ def by_rows(space: Diffusion) -> dict[str, dict[str, float]]:
         }
         for rows in (1_000, 2_000, MANY)
     }
+
+
+def along(space: Diffusion, rows: int = ROWS) -> dict[str, float]:
+    """Mean probe AUC of the states on the way from the clean end to the noise (DPM-Solver++(2M), SAMPLE_STEPS calls), by the number of calls made."""
+    faces, labels, _ = held_out(rows)
+    model = space._model()
+    clean = in_batches(space.encode, torch.stack([space.prepare(Image.fromarray(face)) for face in faces]))
+    states: dict[int, list[Tensor]] = {step: [] for step in STATES}
+    with torch.inference_mode():
+        for part in clean.split(BATCH):
+            for step, state in enumerate(inversion.invert(model, part, "dpmpp_2m", SAMPLE_STEPS)):
+                if step in states:
+                    states[step].append(state.x)
+    read = {step: probe_auc(torch.cat(parts).numpy(), labels, NOISE_COMPONENTS) for step, parts in states.items()}
+    return {str(step): round(float(by_attribute.mean()), 4) for step, by_attribute in read.items()}
 
 
 def correlation(one: Tensor, other: Tensor) -> float:

@@ -52,6 +52,15 @@ def export(name: str, network: Any, models: Path, runs: Path) -> None:
         _toy_flow(network, models)
     else:
         _stable_diffusion(network, models, folder, "v_prediction" if name == "toy_sd_v" else "epsilon")
+    _forget_where(folder)
+
+
+def _forget_where(folder: Path) -> None:
+    """Take out of the configurations where on this machine a part was loaded from, which diffusers notes down."""
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _to_be_run_in_float32(folder: Path) -> None:

@@ -39,6 +39,10 @@ def test_each_has_a_card_with_its_figures(name: str) -> None:
     assert not list((MODELS / name).rglob("*.bin"))
 
 
+def test_none_tells_where_it_was_made() -> None:
+    assert not [path for path in MODELS.rglob("*.json") if "_name_or_path" in path.read_text()]
+
+
 @pytest.mark.parametrize(("name", "prediction"), [("toy_sd", "epsilon"), ("toy_sd_v", "v_prediction")])
 def test_stable_diffusion_loads_and_draws(name: str, prediction: str) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(MODELS / name, safety_checker=None)

@@ -14,7 +14,7 @@ from pipeline.toy.truth import ATTRIBUTES, NUISANCES, THRESHOLDS, latents, nuisa
 Render = Callable[[int, list[int]], np.ndarray]
 
 DIGESTS = {
-    "faces": "341ddc703a9fc8e100955ccc9a507d208c3b4fd6a4a7588f10d166525f40e65b",
+    "faces": "4de5794555eb6a37791f76704e1ab072cff3ba73dca403893a8e95fb0b1d5131",
     "animals": "18202384bd95f65b5369cb403ed99059e1973fd6ef090145ec151ad336a5c677",
 }
 RENDERERS: dict[str, Render] = {"faces": faces.render, "animals": animals.render}

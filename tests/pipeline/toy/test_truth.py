@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.toy.truth import ATTRIBUTES, COVARIANCE, NUISANCES, RATES, THRESHOLDS, labels, latents, nuisances
+from pipeline.toy.truth import ATTRIBUTES, COVARIANCE, NUISANCES, RATES, REACH, THRESHOLDS, labels, latents, nuisances
 
 N = 20_000
 
@@ -43,7 +43,8 @@ def test_labels_are_what_lies_above_the_thresholds(z: np.ndarray) -> None:
 def test_nuisances_are_independent_of_the_latents_and_of_each_other(z: np.ndarray) -> None:
     n = nuisances(7, range(N))
     assert n.shape == (N, len(NUISANCES))
-    assert np.abs(n).max() <= 1.0
+    assert np.all(np.abs(n).max(axis=0) <= REACH)
+    assert np.all(np.abs(n).max(axis=0) > 0.99 * REACH)
     correlation = np.corrcoef(np.concatenate([n, z], axis=1).T)[: len(NUISANCES)]
     np.fill_diagonal(correlation[:, : len(NUISANCES)], 0.0)
     assert np.abs(correlation).max() < 5.0 / np.sqrt(N)
