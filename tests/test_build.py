@@ -63,7 +63,7 @@ def test_a_stop_is_clean_and_says_how_to_go_on(tmp_path: Path, undisturbed: Path
     begun = time.monotonic()
     _, errors = process.communicate(timeout=10)
     assert time.monotonic() - begun < 10
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "type the same command again to go on" in errors
     assert "Traceback" not in errors
     assert noisezoo(*build_words(tmp_path, "slow_one,slow_two")).returncode == 0
