@@ -24,10 +24,6 @@ from bench.builds import make_order, write_images
 from bench.harness import Case, Found
 from noisezoo import layout
 from noisezoo.ledger import Entry
-from pipeline import kept
-from pipeline.queue import Queue
-from pipeline.runners.local import Gpus
-from pipeline.sources.toy import Toy
 from pipeline.units import Job
 from pipeline.worker import Worker
 
@@ -37,14 +33,6 @@ UNITS = 8
 """How many units, of the early ones and of the late ones, are compared."""
 START, END = 2, 1
 """Units at either end that are left out: the first ones fill the pipeline, the last one drains it."""
-WORKER_SHARD = 128
-BUSY: dict[str, Any] = {
-    "_target_": "pipeline.spaces.diffusion.Diffusion",
-    "model": str(Path(__file__).resolve().parents[2] / "models" / "toy_sd"),
-    "size": 64,
-    "precision": "float32",
-    "inverter": {"name": "ddim", "steps": 5},
-}
 FREE: dict[str, Any] = {"_target_": "pipeline.spaces.controls.Pixels", "size": 8}
 
 
@@ -129,36 +117,7 @@ def spaces(folder: Path) -> Found:
     )
 
 
-def workers(folder: Path, units: int = 10) -> Found:
-    """The same units with one worker process of one thread and with two, each pair from the moment when all workers have finished one unit."""
-    rows = units * WORKER_SHARD
-    pictures = [picture.data or b"" for picture in Toy(WORKER_SHARD).read(range(WORKER_SHARD))]
-    write_images(folder / "images", pictures, rows, WORKER_SHARD)
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    try:
-        for number in range(6):
-            count = 1 + number % 2
-            place = folder / f"{number}"
-            place.mkdir()
-            (place / "images").symlink_to(folder / "images")
-            order = make_order(place, {"space": BUSY}, rows, WORKER_SHARD, threads=1)
-            queue = Queue(Job(shard, ("space",)) for shard in range(units))
-            finished = []
-            for result in Gpus(count, "127.0.0.1:0").run(order, queue, lambda space, rows: None):
-                if not isinstance(result, Entry):
-                    raise RuntimeError(f"a unit was not finished: {result}")
-                finished.append(time.perf_counter())
-            rates[count].append((units - count) * WORKER_SHARD / (finished[-1] - finished[count - 1]))
-    finally:
-        kept.close()
-    return Found(
-        [two / (2 * one) for one, two in zip(rates[1], rates[2], strict=True)],
-        {"rows/s, one worker": statistics.median(rates[1]), "rows/s, two workers": statistics.median(rates[2])},
-    )
-
-
 CASES = [
     Case("scaling.rows", f"processor time a row late in a build of {ROWS:,} rows of a nearly free space", "the same early in that build", rows, target=0.95, limit="1, linear"),
     Case("scaling.spaces", "processor time a row and space of a build of eight nearly free spaces", "the same of one space", spaces, target=1.0),
-    Case("scaling.workers", "rows/s of toy_sd on two worker processes of one core", "twice those of one such process", workers, target=0.95, limit="1, cores that share nothing"),
 ]  # fmt: skip
