@@ -173,7 +173,7 @@ def _shortfall(name: str, figures: dict[str, Any]) -> list[str]:
     lines = []
     if any("**no**" in line for line in _lines(name, figures)):
         lines += [
-            "What falls short was trained too little, where nothing else is said: two shared cores had two hours for all the toy models. A run goes on "
+            "What falls short was trained too little, where nothing else is said: two shared cores had a few hours for all the toy models. A run goes on "
             "where it stopped.",
             "",
         ]
