@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from noisezoo import layout, ledger, ranges, writer
+from noisezoo import layout, ledger, ranges, retry, writer
 from noisezoo.errors import NoiseZooError, nearest
 from noisezoo.ledger import Entry
 from noisezoo.store import Store
@@ -56,14 +55,14 @@ def address(place: str, revision: str | None = None) -> str:
     from huggingface_hub import HfApi
 
     try:
-        sha = _again(lambda: HfApi().repo_info(place, repo_type="dataset", revision=revision)).sha
+        sha = retry.over_http(lambda: HfApi().repo_info(place, repo_type="dataset", revision=revision)).sha
     except Exception as e:
         status = getattr(getattr(e, "response", None), "status_code", None)
         if status == 403:
             what = f"asks you to accept its terms: visit https://huggingface.co/datasets/{place}, then type `hf auth login`"
         elif status in (401, 404) or isinstance(e, ValueError):
             what = f"is not there{f' at {revision}' if revision else ''}, or is private: check its name, or type `hf auth login`"
-        elif _is_transport(e, status):
+        elif retry.is_transport(e):
             what = f"cannot be reached ({type(e).__name__}): look at the network and type the same command again"
         else:
             raise
@@ -100,9 +99,7 @@ def fetch(
     for fresh, size in _run(units, workers, lambda unit: _bring(source, target, unit, digests[unit.space])):
         done, new, count = done + 1, new + fresh, count + size
         progress(done, len(units), count)
-    for name in target.files():
-        if name.endswith(".tmp"):  # half a file that a killed fetch left
-            target.remove(name)
+    target.sweep()
     return Fetched(Zoo(target), len(units), new, count)
 
 
@@ -273,45 +270,16 @@ def _checked(source: Store, name: str, sha256: str) -> bytes:
 
 def _read(source: Store, name: str) -> bytes:
     try:
-        data: bytes = _again(lambda: ranges.get(source, name))
+        data: bytes = retry.over_http(lambda: ranges.get(source, name))
     except (FileNotFoundError, NoiseZooError):
         raise
     except Exception as e:
-        if not _is_transport(e, None):
+        if not retry.is_transport(e):
             raise
         raise NoiseZooError(
             f"Cannot read {name} of {source.url} ({type(e).__name__}): type the same command again to go on; what has come is kept."
         ) from e
     return data
-
-
-def _again(ask: Callable[[], Any]) -> Any:
-    """Ask again when the network falters."""
-    for attempt in range(TRIES):
-        try:
-            return ask()
-        except FileNotFoundError:
-            raise
-        except Exception as e:
-            response = getattr(e, "response", None)
-            status = getattr(response, "status_code", None)
-            if status in (400, 401, 403, 404, 416) or attempt == TRIES - 1 or not _is_transport(e, status):
-                raise
-            asked = str(response.headers.get("Retry-After", "")) if response is not None else ""
-            time.sleep((float(asked) if asked.isdigit() else min(30.0, 0.5 * 2**attempt)) + random.uniform(0, 0.1))
-    raise AssertionError("unreachable")
-
-
-def _is_transport(error: Exception, status: int | None) -> bool:
-    """Whether a thing is worth trying again: a server's error, or a connection's."""
-    if status is not None:
-        return status in (408, 429) or status >= 500
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in (
-        "httpx2",
-        "httpcore2",
-        "aiohttp",
-        "botocore",
-    )
 
 
 def _run(units: Sequence[_Unit], workers: int, act: Callable[[_Unit], Any]) -> Iterator[Any]:

@@ -7,6 +7,7 @@ refusal to connect that outlasts them.
 from __future__ import annotations
 
 import errno
+import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,6 +18,8 @@ from noisezoo.secrets import hidden
 TRIES = 3
 FIRST_WAIT = 0.2
 """Seconds before a second try; each further wait is twice as long."""
+HTTP_TRIES = 6
+LONGEST_WAIT = 30.0
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Answers, rather than failures."""
 A = TypeVar("A")
@@ -24,6 +27,7 @@ A = TypeVar("A")
 # By name, so that no client library needs to be installed: errors of a connection that broke, in botocore, aiohttp and fsspec.
 _BROKEN = {"HTTPClientError", "ClientError", "IncompleteRead", "ResponseParserError", "FSTimeoutError"}
 _CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}
+_TRANSPORTS = ("httpx2", "httpcore2", "aiohttp", "botocore")
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google")
 
 
@@ -39,6 +43,37 @@ def again(act: Callable[[], A]) -> A:
                 raise
         time.sleep(FIRST_WAIT * 2**attempt)
     raise AssertionError("the last try answers or raises")
+
+
+def over_http(ask: Callable[[], A]) -> A:
+    """What `ask` gives, tried several times where an HTTP server or the way to it fails; as late as the server asks for, where it does."""
+    for attempt in range(HTTP_TRIES):
+        try:
+            return ask()
+        except FINAL:
+            raise
+        except Exception as e:
+            if attempt == HTTP_TRIES - 1 or not is_transport(e):
+                raise
+            asked = str(getattr(getattr(_beneath(e), "response", None), "headers", {}).get("Retry-After", ""))
+        wait = float(asked) if asked.isdigit() else min(LONGEST_WAIT, 0.5 * 2**attempt)
+        time.sleep(wait + random.uniform(0, 0.1))
+    raise AssertionError("the last try answers or raises")
+
+
+def is_transport(error: Exception) -> bool:
+    """Whether an HTTP request failed for the server's own reasons, or on the way, and not because of what it asked."""
+    cause = _beneath(error)
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    client = type(cause).__module__.split(".")[0]
+    return client in _TRANSPORTS or (isinstance(cause, OSError) and client != "huggingface_hub")  # no token, or offline
+
+
+def _beneath(error: BaseException) -> BaseException:
+    """The failure that a client's RuntimeError stands for."""
+    return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
 
 
 def is_passing(error: BaseException) -> bool:

@@ -7,13 +7,10 @@ files are missing the dataset has no card, no manifest and no tag; the last comm
 from __future__ import annotations
 
 import hashlib
-import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -22,6 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars
 
 from noisezoo.errors import NoiseZooError
+from noisezoo.retry import over_http
 from pipeline.publish.folder import CARD, MANIFEST, SUMS, checksums, read_manifest
 
 LAST = (CARD, MANIFEST)
@@ -30,8 +28,6 @@ KEPT = (".gitattributes",)
 """The Hub's own."""
 BATCH_FILES = 500
 BATCH_BYTES = 2 << 30
-TRIES = 6
-T = TypeVar("T")
 Progress = Callable[[int, int, int, int], None]
 """Called with files done and in all, bytes done and in all."""
 
@@ -74,13 +70,13 @@ def upload(folder: Path, repo: str, *, private: bool = False, progress: Progress
     api = HfApi()
     digest = read_manifest(folder).get("digest", "")
     try:
-        _again(lambda: api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True))
+        over_http(lambda: api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True))
         todo = plan(folder, repo)
         _send(api, folder, repo, todo, digest, progress)
-        sha = str(_again(lambda: api.repo_info(repo, repo_type="dataset")).sha)
-        refs = _again(lambda: api.list_repo_refs(repo, repo_type="dataset"))
+        sha = str(over_http(lambda: api.repo_info(repo, repo_type="dataset")).sha)
+        refs = over_http(lambda: api.list_repo_refs(repo, repo_type="dataset"))
         if tag(digest) not in {known.name for known in refs.tags}:
-            _again(
+            over_http(
                 lambda: api.create_tag(
                     repo, tag=tag(digest), revision=sha, repo_type="dataset", exist_ok=True, tag_message=digest
                 )
@@ -105,7 +101,7 @@ def _send(api: HfApi, folder: Path, repo: str, todo: Plan, digest: str, progress
     files, size = 0, 0
     for batch in batches(body):
         operations = [CommitOperationAdd(name, folder / name) for name in batch]
-        _again(partial(api.preupload_lfs_files, repo, operations, repo_type="dataset", free_memory=False))
+        over_http(partial(api.preupload_lfs_files, repo, operations, repo_type="dataset", free_memory=False))
         for operation in operations:
             name = operation.path_in_repo
             if operation.upload_info.is_hashed and name in sums and operation.upload_info.sha256.hex() != sums[name]:
@@ -149,7 +145,7 @@ def _commit(
         if again:
             api.create_commit(repo, again, commit_message=message, repo_type="dataset")
 
-    _again(send)
+    over_http(send)
 
 
 def _listing(repo: str) -> dict[str, tuple[int, str]]:
@@ -161,7 +157,7 @@ def _listing(repo: str) -> dict[str, tuple[int, str]]:
         return {f.path: (f.size, f.lfs.sha256 if f.lfs else f.blob_id) for f in files}
 
     try:
-        return _again(ask)
+        return over_http(ask)
     except RepositoryNotFoundError:
         return {}
 
@@ -180,24 +176,6 @@ def _is_same(folder: Path, name: str, sums: dict[str, str], there: dict[str, tup
     if len(known) == 64:
         return known == hashlib.sha256(data).hexdigest()
     return known == hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def _again(ask: Callable[[], T]) -> T:
-    """Ask the Hub, and ask again when it, or the network, falters; it says itself how long to wait where it can."""
-    for attempt in range(TRIES):
-        try:
-            return ask()
-        except (HfHubHTTPError, httpx2.TransportError, RuntimeError) as e:
-            cause = e.__cause__ if isinstance(e, RuntimeError) and e.__cause__ else e
-            response = getattr(cause, "response", None)
-            status = getattr(response, "status_code", None)
-            transient = isinstance(cause, httpx2.TransportError) or status in (408, 429, 500, 502, 503, 504)
-            if not transient or attempt == TRIES - 1:
-                raise
-            asked = response.headers.get("Retry-After", "") if response is not None else ""
-            wait = float(asked) if asked.isdigit() else min(30.0, 0.5 * 2**attempt)
-            time.sleep(wait + random.uniform(0, 0.1))
-    raise AssertionError("unreachable")
 
 
 def _told(error: Exception, repo: str) -> NoiseZooError:
