@@ -41,7 +41,7 @@ def vs_diffusers_as_loaded(folder: Path) -> Found:
 
 
 def _vs_diffusers(compiled: bool) -> Found:
-    x, plain = torch.randn(BATCH, 6, 8, 8, generator=torch.Generator().manual_seed(0)), plain_loop()
+    x, plain = torch.randn(BATCH, 3, 8, 8, generator=torch.Generator().manual_seed(0)), plain_loop()
     space = _space(compiled)
     with torch.inference_mode():
         begun = time.process_time()
@@ -73,7 +73,7 @@ def _vs_diffusers(compiled: bool) -> Found:
 
 def vs_one_by_one(folder: Path) -> Found:
     few = 4
-    x, plain, space = torch.randn(LARGE_BATCH, 6, 8, 8), plain_loop(), _space(compiled=True)
+    x, plain, space = torch.randn(LARGE_BATCH, 3, 8, 8), plain_loop(), _space(compiled=True)
     with torch.inference_mode():
         mine = ours(space, x)
         mine()
@@ -92,7 +92,7 @@ def plain_loop() -> Callable[[Tensor], Tensor]:
     """A loop as one writes it with diffusers."""
     unet = diffusers.UNet2DConditionModel.from_pretrained(f"{MODEL}/unet").eval()
     scheduler = diffusers.DDIMInverseScheduler.from_pretrained(f"{MODEL}/scheduler", clip_sample=False)
-    text = _space(compiled=False)._embedding()["text"]
+    text = empty_prompt()
 
     def loop(x: Tensor) -> Tensor:
         scheduler.set_timesteps(STEPS)
@@ -103,6 +103,12 @@ def plain_loop() -> Callable[[Tensor], Tensor]:
         return x
 
     return loop
+
+
+def empty_prompt() -> Tensor:
+    """(1, tokens, width) that inversion is told."""
+    text: Tensor = _space(compiled=False)._embedding()["text"]
+    return text
 
 
 def ours(space: Diffusion, x: Tensor) -> Callable[[], Tensor]:

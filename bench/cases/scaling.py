@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from bench.builds import make_order, write_images
 from bench.harness import Case, Found
 from noisezoo import layout
 from noisezoo.ledger import Entry
+from pipeline.queue import Queue
+from pipeline.runners.cluster import drive
+from pipeline.runners.local import local_cluster
 from pipeline.units import Job
 from pipeline.worker import Worker
 
@@ -33,6 +37,9 @@ UNITS = 8
 """How many units, of the early ones and of the late ones, are compared."""
 START, END = 2, 1
 """Units at either end that are left out: the first ones fill the pipeline, the last one drains it."""
+WORKERS = len(os.sched_getaffinity(0))
+PER_WORKER = 8
+"""Units of each worker that are timed."""
 FREE: dict[str, Any] = {"_target_": "pipeline.spaces.controls.Pixels", "size": 8}
 
 
@@ -50,6 +57,19 @@ def build(folder: str, rows: int, spaces: int) -> None:
         held.append(_most_memory())
     found = {"processor": time.process_time() - used, "seconds": time.perf_counter() - begun}
     print(json.dumps({**found, "peak_mb": _most_memory(), "passed": passed, "held_mb": held}))
+
+
+def shared(folder: Path, workers: int, units: int) -> list[float]:
+    """When each unit was finished, in seconds, of a build by so many worker processes of one thread each."""
+    order = make_order(folder, {"space": FREE}, units * SHARD_ROWS, SHARD_ROWS, threads=1, decode_threads=1)
+    queue = Queue(Job(shard, tuple(order.spaces)) for shard in range(units))
+    ended = []
+    with local_cluster([], workers, 1, "127.0.0.1:0") as client:
+        for result in drive(client, order, queue, lambda space, rows: None):
+            if not isinstance(result, Entry):
+                raise RuntimeError(f"a unit was not finished: {result}")
+            ended.append(time.perf_counter())
+    return ended
 
 
 def _most_memory() -> float:
@@ -117,7 +137,24 @@ def spaces(folder: Path) -> Found:
     )
 
 
+def workers(folder: Path, rounds: int = 3) -> Found:
+    """As many worker processes as there are cores, one thread each, beside one. What is timed is from the first unit of each to the last, so that starting does not count."""
+    spent: dict[int, list[float]] = {1: [], WORKERS: []}
+    for _ in range(rounds):
+        for count, seconds in spent.items():
+            place, units = folder / str(time.monotonic_ns()), count * (1 + PER_WORKER)
+            write_images(place / "images", _pictures(), units * SHARD_ROWS, SHARD_ROWS)
+            ended = shared(place, count, units)
+            seconds.append((ended[-1] - ended[count - 1]) / (units - count))
+    one, many = (statistics.median(seconds) for seconds in spent.values())
+    return Found(
+        [a / b / WORKERS for a, b in zip(*spent.values(), strict=True)],
+        {"workers": WORKERS, "rows/s, one worker": SHARD_ROWS / one, f"rows/s, {WORKERS} workers": SHARD_ROWS / many},
+    )
+
+
 CASES = [
     Case("scaling.rows", f"processor time a row late in a build of {ROWS:,} rows of a nearly free space", "the same early in that build", rows, target=0.95, limit="1, linear"),
     Case("scaling.spaces", "processor time a row and space of a build of eight nearly free spaces", "the same of one space", spaces, target=1.0),
+    Case("scaling.workers", "rows/s a worker of a build of a nearly free space by a worker for each core", "rows/s of one worker", workers, limit="1, where cores share nothing"),
 ]  # fmt: skip

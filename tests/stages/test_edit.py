@@ -41,7 +41,7 @@ def test_a_strip_and_the_moved_latents(folder: Path, by: str) -> None:
 
     zoo = library.open(folder / "zoo.zarr")
     moved = np.load(out / "latents.npy").astype(np.float64)
-    assert moved.shape == (2, 3, 6, 8, 8)
+    assert moved.shape == (2, 3, 3, 8, 8)
     np.testing.assert_array_equal(moved[:, 1], np.stack([zoo["toy_sd"][5], zoo["toy_sd"][40]]))
     probes = Data(zoo, Settings()).means("toy_sd")
     weights = {name: probes.weights[probes.names.index(name)] for name in ("Smiling", "Male", "Young")}

@@ -191,7 +191,7 @@ def sd_task(runs: Path, models: Path, velocity: bool) -> Task:
         network,
         loss,
         measure,
-        steps=900 if velocity else 9_000,
+        steps=900 if velocity else 6_000,
         batch=batch,
         rate=2e-3,
         average=0.995 if velocity else 0.998,
@@ -217,7 +217,7 @@ def flow_task(runs: Path, models: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_flow", latent_unet(), loss, measure, steps=2_400, batch=batch, rate=2e-3, average=0.995)
+    return Task("toy_flow", latent_unet(), loss, measure, steps=7_000, batch=batch, rate=2e-3, average=0.995)
 
 
 def ddpm_task(runs: Path) -> Task:
@@ -240,4 +240,4 @@ def ddpm_task(runs: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_ddpm", pixel_unet(), loss, measure, steps=5_400, batch=batch, rate=2e-3)
+    return Task("toy_ddpm", pixel_unet(), loss, measure, steps=7_600, batch=batch, rate=2e-3)
