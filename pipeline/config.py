@@ -83,7 +83,7 @@ class Study:
     """Ridge penalty of transfer, in the paper's units; null chooses it by cross-validation."""
     sets: dict[str, list[str]] = field(default_factory=dict)
     """Sets of spaces to look for a shared space in: study.sets.mine=[sd15,clip_b16]."""
-    edits: int = 6
+    edits: int = 8
     """Attributes to edit, the best-read ones; 0 leaves edits out."""
     edit_attributes: list[str] | None = None
     """Attributes to edit in their place."""
