@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +15,8 @@ import pytest
 from tests.kit import s3
 
 os.environ["NOISEZOO_CACHE"] = tempfile.mkdtemp(prefix="noisezoo-cache-")
+# A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test starts and then interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
