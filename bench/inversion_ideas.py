@@ -53,14 +53,14 @@ class Told(nn.Module):
 
 def in_int8() -> nn.Module:
     """Linear layers with int8 weights, and activations made int8 on the way."""
-    changed: nn.Module = torch.ao.quantization.quantize_dynamic(Told(), {nn.Linear}, dtype=torch.qint8)
+    changed: nn.Module = torch.ao.quantization.quantize_dynamic(Told().eval(), {nn.Linear}, dtype=torch.qint8)
     return changed
 
 
 def by_onednn_graph() -> nn.Module:
     """Traced for these shapes, frozen, and its parts handed to oneDNN's graph compiler."""
     torch.jit.enable_onednn_fusion(True)
-    return torch.jit.freeze(torch.jit.trace(Told(), (torch.randn(SHAPE), torch.ones(BATCH)), check_trace=False))
+    return torch.jit.freeze(torch.jit.trace(Told().eval(), (torch.randn(SHAPE), torch.ones(BATCH)), check_trace=False))
 
 
 def compare(name: str, plain: Walk, other: Walk) -> None:
