@@ -31,7 +31,10 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "study_training": ("162,770 × 16,384, ours alone", ["bench/study.py", "--size", "training"]),
     "encoder": ("Encoder against the bare model, and from files", ["-m", "bench.encoder"]),
     "inversion_orders": ("every inverter where the exact noise is known", ["bench/inversion_orders.py"]),
-    "inversion_ideas": ("half precision, int8 and oneDNN graph beside the walk as it is", ["-m", "bench.inversion_ideas"]),
+    "inversion_ideas": (
+        "half precision, int8 and oneDNN graph beside the walk as it is",
+        ["-m", "bench.inversion_ideas"],
+    ),
     "inversion_toy": ("every inverter on the trained toy models", ["-m", "bench.inversion_toy"]),
 }
 
