@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import hydra
@@ -11,7 +12,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from noisezoo.errors import NoiseZooError, UnfinishedError
-from pipeline import config, kept, stopping
+from pipeline import config, kept
 from pipeline.overrides import CONF, WRONG, as_edit, composed, divide, plainly, told, with_spaces, with_switches
 from pipeline.progress import say
 
@@ -47,7 +48,7 @@ def run(command: str, argv: list[str], purpose: str) -> int:
     if NEED_SPACES & set(STAGES[command]):
         overrides = with_spaces(overrides, flags)
     # SIGTERM stops as Ctrl-C does: the unit in hand is abandoned, what is finished stays.
-    stopping.listen()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Without this, Hydra prints errors in its own words and exits by itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["noisezoo", *flags, *overrides]

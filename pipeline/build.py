@@ -15,7 +15,7 @@ from noisezoo import writer
 from noisezoo.errors import UnfinishedError
 from noisezoo.store import Store
 from noisezoo.zoo import Zoo
-from pipeline import failures, leases, stopping
+from pipeline import failures, leases
 from pipeline.config import plain
 from pipeline.progress import LOG, Board, log_file, say
 from pipeline.queue import Queue
@@ -86,7 +86,6 @@ def follow(store: Store, runner: Runner, order: Order, queue: Queue, board: Boar
     recorded = failures.recorded(store, order.spaces)
     with board:
         for result in runner.run(order, queue, board.add):
-            stopping.check()
             if isinstance(result, Failed):
                 for space in result.job.spaces:
                     recorded.add((space, result.job.shard))

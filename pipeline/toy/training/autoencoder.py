@@ -24,7 +24,7 @@ KL_WEIGHT = 3e-4
 EDGE_WEIGHT = 1.0
 """Without it, squared error lets thin faint lines go: three of four old faces came out smooth, and the reader took them for young."""
 COLOUR_WEIGHT = 10.0
-"""Without it, bare lips came out a little too red, and the reader took one in twenty for painted."""
+"""Without it, bare lips came out a little too red, and the reader took one in seven for painted."""
 
 
 def build() -> AutoencoderKL:
