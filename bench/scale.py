@@ -21,6 +21,7 @@ import resource
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -146,6 +147,9 @@ class Cluster:
             worker.waiting += list(zip(futures, jobs, strict=True))
             self._begin(worker)
         return futures
+
+    def sync(self, ask: Callable[[Any], Any], about: Any, callback_timeout: float) -> Any:
+        return ask(about)
 
     def gather(self, futures: list[Future]) -> list[list[Result]]:
         return [future.results for future in futures]

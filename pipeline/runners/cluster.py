@@ -37,6 +37,8 @@ LOOK_SECONDS = 1.0
 LONELY_SECONDS = 60.0
 STOP_SECONDS = 5.0
 """How long units may take to notice that the run was called off."""
+ANSWER_SECONDS = 10.0
+"""How long workers are waited for that have something to tell: one that died or was stopped never does."""
 
 
 Compute = Callable[[Order, str, Job, Job | None], list[Result]]
@@ -103,7 +105,8 @@ class Drive:
     def run(self) -> Iterator[Entry | Failed]:
         """Give out units and yield what becomes of them, until nothing is left."""
         try:
-            self.client.register_plugin(task.Ending())
+            with suppress(OSError):  # of a worker that died or is silent; a scheduler that is gone is noticed below
+                self._asked(self.client.register_plugin, task.Ending())
             while not self.queue.hopeless and (len(self.queue) or self._held or self._flying()):
                 now = self.clock()
                 if now - self._looked > LOOK_SECONDS:
@@ -230,8 +233,7 @@ class Drive:
         with suppress(Empty):
             while len(ended) < 4 * MOST_AHEAD:
                 ended.append(self._inbox.get(block=False))
-        finished = [future for _, _, future in ended if future.status == "finished"]
-        results = dict(zip((future.key for future in finished), self.client.gather(finished), strict=True))
+        results = self._answers([future for _, _, future in ended if future.status == "finished"])
         touched: dict[str, _Seat] = {}
         for address, key, future in ended:
             seat = self.seats.get(address)
@@ -250,6 +252,18 @@ class Drive:
         for seat in touched.values():
             self._fill(seat)
 
+    def _answers(self, finished: list[Any]) -> dict[str, list[Result]]:
+        """What tasks that finished tell, by their keys; nothing where a worker took its answers with it, which Dask would wait for without end."""
+        try:
+            told = self._asked(self.client.gather, finished)
+        except TimeoutError:
+            return {}
+        return dict(zip((future.key for future in finished), told, strict=True))
+
+    def _asked(self, ask: Callable[[Any], Any], about: Any) -> Any:
+        """Ask the cluster something; TimeoutError where no answer comes."""
+        return self.client.sync(ask, about, callback_timeout=ANSWER_SECONDS)
+
     def _settle(self, results: list[Result], seat: _Seat, now: float) -> Iterator[Entry | Failed]:
         """What became of a task's units."""
         for result in results:
@@ -263,8 +277,12 @@ class Drive:
 
     def _broken(self, job: Job, seat: _Seat, future: Any, is_first: bool, now: float) -> Iterator[Failed]:
         """A task that told nothing of its units: it raised, or its worker died, or all is lost."""
-        if future.status != "error":
+        if future.status == "cancelled":
             raise _gone(self.client)
+        if future.status != "error":
+            # It finished, and its worker vanished with the answer: whoever gets the job next finds its units in the ledger.
+            self.queue.back(job)
+            return
         error = future.exception()
         if isinstance(error, task.AbandonedError) or (type(error).__name__ == "KilledWorker" and not is_first):
             self.queue.back(job)
