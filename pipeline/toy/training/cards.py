@@ -36,7 +36,12 @@ class Bar:
 
 DIFFUSION_BARS = (
     Bar("autoencoder_psnr", "autoencoder alone: PSNR of held-out faces, dB", least=27),
-    Bar("largest_rate_error", "samples: largest difference of an attribute's rate from the truth", most=0.10),
+    Bar(
+        "largest_rate_error",
+        "2,000 samples, DPM-Solver++(2M), 15 calls: largest difference of an attribute's rate from the truth",
+        most=0.10,
+    ),
+    Bar("largest_rate_error_more_calls", "the same with 25 calls"),
     Bar("largest_rate_error_of_autoencoder", "of that, what the autoencoder's own pictures of real faces differ by"),
     Bar(
         "round_trip_psnr_authors",
@@ -44,10 +49,11 @@ DIFFUSION_BARS = (
         least=30,
     ),
     Bar("round_trip_psnr", "the same by diffusers' rule", least=30),
-    Bar("anderson_darling", "inverted noise: share of projections that Anderson–Darling accepts at 5 %", least=0.93),
+    Bar("anderson_darling", "inverted noise, DPM-Solver++(2M), 25 calls: share of projections that Anderson–Darling accepts at 5 %", least=0.93),
     Bar("noise_deviation", "inverted noise: standard deviation", least=0.98, most=1.02),
     Bar("held_out_error", "mean squared error of the prediction, all times alike, empty caption"),
     Bar("probe_auc_noise", "inverted noise: linear probes, mean ROC AUC", least=0.88),
+    Bar("probe_auc_noise_ddim", "the same of 50 DDIM steps' noise"),
     Bar("probe_auc_clean", "what is inverted (latents, or pixels for toy_ddpm): linear probes, mean ROC AUC"),
     Bar("recovered_noise_correlation", "known noise found again, 100 calls each way: correlation", least=0.97),
     Bar("recovered_noise_correlation_through_pixels", "the same, through 8-bit pixels: correlation"),

@@ -33,7 +33,11 @@ from pipeline.toy.truth import ATTRIBUTES, RATES
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS, SHEETS = ROOT / "models", ROOT / "docs" / "img"
-STEPS, SAMPLE_STEPS, RECOVERY_STEPS = 50, 25, 100
+STEPS, RECOVERY_STEPS = 50, 100
+DEFAULT: dict[str, Any] = {"name": "dpmpp_2m", "steps": 25}
+"""As the toy zoo inverts noise-predicting models."""
+SAMPLE_STEPS, MORE_STEPS = 15, 25
+"""Calls for a sample, and how many more are tried: the more exactly these networks' equation is solved, the smoother a face comes out."""
 ROWS, ROUND_TRIPS, RECOVERIES = 2_000, 256, 64
 BATCH = 64
 PROJECTIONS = 1_000
@@ -45,7 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "heun, 25 steps": {"name": "heun", "steps": 25},
 }
 """Ways to invert that are compared on a few rows of toy_sd."""
-STATES = (0, 2, 5, 8, 12, 16, 20, SAMPLE_STEPS)
+STATES = (0, 2, 5, 8, 12, 16, 20, 25)
 """After how many calls probes read what an inversion has come to."""
 NOISE_COMPONENTS, FEATURE_COMPONENTS = 500, 310
 
@@ -74,7 +78,7 @@ def diffusion(name: str, rows: int) -> dict[str, Any]:
     truth = images.float() / 255.0
     figures["autoencoder_psnr"] = None if name == "toy_ddpm" else decibels(again, truth)
 
-    noise = in_batches(lambda part: space(part, torch.arange(len(part))), images)  # type: ignore[arg-type, return-value]
+    noise = inverted(space, clean, **DEFAULT)
     figures["noise_deviation"] = float(noise.std())
     figures["noise_deviation_by_channel"] = [round(float(value), 4) for value in noise.std((0, 2, 3))]
     figures["anderson_darling"] = gaussianity(noise.flatten(1).numpy(), projections=PROJECTIONS).ad.share
@@ -83,12 +87,15 @@ def diffusion(name: str, rows: int) -> dict[str, Any]:
     figures["probe_auc_noise_by_attribute"] = dict(zip(ATTRIBUTES, by_attribute.round(4).tolist(), strict=True))
     figures["probe_auc_clean"] = float(probe_auc(clean.numpy(), labels, NOISE_COMPONENTS).mean())
 
-    back = in_batches(space.generate, noise[:ROUND_TRIPS])
+    by_ddim = inverted(space, clean, name="ddim", steps=STEPS)
+    figures["probe_auc_noise_ddim"] = float(probe_auc(by_ddim.numpy(), labels, NOISE_COMPONENTS).mean())
+    back = in_batches(space.generate, by_ddim[:ROUND_TRIPS])
     figures["round_trip_psnr"] = decibels(back, again[:ROUND_TRIPS])
     figures["round_trip_psnr_authors"] = authors_round_trip(space, clean[:ROUND_TRIPS], again[:ROUND_TRIPS])
     figures |= recovery(space)
-    samples = sampled(space, rows)
+    samples = sampled(space, rows, SAMPLE_STEPS)
     figures |= rate_errors(samples, again)
+    figures["largest_rate_error_more_calls"] = rate_errors(sampled(space, rows, MORE_STEPS), again)["largest_rate_error"]
     sheet(samples[:64], SHEETS / f"{name}.png")
     return figures
 
@@ -153,10 +160,10 @@ def compared(space: Diffusion, clean: Tensor) -> dict[str, dict[str, float]]:
 
 
 def by_rows(space: Diffusion) -> dict[str, dict[str, float]]:
-    """Mean probe AUC against the number of rows that probes are fitted and read on: noise (SAMPLE_STEPS calls), and what is inverted."""
+    """Mean probe AUC against the number of rows that probes are fitted and read on: noise, and what is inverted."""
     faces, labels, _ = held_out(MANY)
     clean = in_batches(space.encode, torch.stack([space.prepare(Image.fromarray(face)) for face in faces]))
-    noise = inverted(space, clean, name="ddim", steps=SAMPLE_STEPS)
+    noise = inverted(space, clean, **DEFAULT)
     return {
         str(rows): {
             "noise": round(float(probe_auc(noise[:rows].numpy(), labels[:rows], NOISE_COMPONENTS).mean()), 4),
@@ -167,14 +174,14 @@ def by_rows(space: Diffusion) -> dict[str, dict[str, float]]:
 
 
 def along(space: Diffusion, rows: int = ROWS) -> dict[str, float]:
-    """Mean probe AUC of the states on the way from the clean end to the noise (DPM-Solver++(2M), SAMPLE_STEPS calls), by the number of calls made."""
+    """Mean probe AUC of the states on the way from the clean end to the noise (DEFAULT), by the number of calls made."""
     faces, labels, _ = held_out(rows)
     model = space._model()
     clean = in_batches(space.encode, torch.stack([space.prepare(Image.fromarray(face)) for face in faces]))
     states: dict[int, list[Tensor]] = {step: [] for step in STATES}
     with torch.inference_mode():
         for part in clean.split(BATCH):
-            for step, state in enumerate(inversion.invert(model, part, "dpmpp_2m", SAMPLE_STEPS)):
+            for step, state in enumerate(inversion.invert(model, part, **DEFAULT)):
                 if step in states:
                     states[step].append(state.x)
     read = {step: probe_auc(torch.cat(parts).numpy(), labels, NOISE_COMPONENTS) for step, parts in states.items()}
@@ -186,12 +193,12 @@ def correlation(one: Tensor, other: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
 
 
-def sampled(space: Diffusion, rows: int) -> Tensor:
+def sampled(space: Diffusion, rows: int, calls: int) -> Tensor:
     """Images (rows, 3, h, w) in [0, 1] out of fresh noise, by DPM-Solver++(2M)."""
     fresh = torch.randn(rows, *space.shape, generator=torch.Generator().manual_seed(2))
     model = space._model()
     return in_batches(
-        lambda part: space.decode(inversion.last(inversion.generate(model, part, "dpmpp_2m", SAMPLE_STEPS))), fresh
+        lambda part: space.decode(inversion.last(inversion.generate(model, part, "dpmpp_2m", calls))), fresh
     )
 
 
