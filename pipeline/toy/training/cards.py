@@ -49,7 +49,11 @@ DIFFUSION_BARS = (
         least=30,
     ),
     Bar("round_trip_psnr", "the same by diffusers' rule", least=30),
-    Bar("anderson_darling", "inverted noise, DPM-Solver++(2M), 25 calls: share of projections that Anderson–Darling accepts at 5 %", least=0.93),
+    Bar(
+        "anderson_darling",
+        "inverted noise, DPM-Solver++(2M), 25 calls: share of projections that Anderson–Darling accepts at 5 %",
+        least=0.93,
+    ),
     Bar("noise_deviation", "inverted noise: standard deviation", least=0.98, most=1.02),
     Bar("held_out_error", "mean squared error of the prediction, all times alike, empty caption"),
     Bar("probe_auc_noise", "inverted noise: linear probes, mean ROC AUC", least=0.88),

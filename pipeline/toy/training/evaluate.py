@@ -95,7 +95,9 @@ def diffusion(name: str, rows: int) -> dict[str, Any]:
     figures |= recovery(space)
     samples = sampled(space, rows, SAMPLE_STEPS)
     figures |= rate_errors(samples, again)
-    figures["largest_rate_error_more_calls"] = rate_errors(sampled(space, rows, MORE_STEPS), again)["largest_rate_error"]
+    figures["largest_rate_error_more_calls"] = rate_errors(sampled(space, rows, MORE_STEPS), again)[
+        "largest_rate_error"
+    ]
     sheet(samples[:64], SHEETS / f"{name}.png")
     return figures
 
