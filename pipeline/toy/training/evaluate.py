@@ -36,7 +36,7 @@ MODELS, SHEETS = ROOT / "models", ROOT / "docs" / "img"
 STEPS, RECOVERY_STEPS = 50, 100
 DEFAULT: dict[str, Any] = {"name": "dpmpp_2m", "steps": 25}
 """As the toy zoo inverts noise-predicting models."""
-SAMPLE_STEPS, MORE_STEPS = 15, 25
+SAMPLE_STEPS, MORE_STEPS = 20, 25
 """Calls for a sample, and how many more are tried: the more exactly these networks' equation is solved, the smoother a face comes out."""
 ROWS, ROUND_TRIPS, RECOVERIES = 2_000, 256, 64
 BATCH = 64
