@@ -41,8 +41,8 @@ DIFFUSION_BARS = (
         "2,000 samples, DPM-Solver++(2M), 20 calls: largest difference of an attribute's rate from the truth",
         most=0.10,
     ),
-    Bar("largest_rate_error_more_calls", "the same with 25 calls"),
     Bar("largest_rate_error_of_autoencoder", "of that, what the autoencoder's own pictures of real faces differ by"),
+    Bar("largest_rate_error_more_calls", "samples of 25 calls: the largest difference"),
     Bar(
         "round_trip_psnr_authors",
         "50 DDIM steps back, by the paper's rule, and forth: PSNR against the autoencoder's own picture (toy_ddpm: the image), dB",
@@ -112,7 +112,7 @@ DIFFUSION = ("toy_sd", "toy_sd_v", "toy_flow", "toy_ddpm")
 MISSING_NOISE = (
     f"The inverted noise is too quiet, and the likely reason is that a drawn face has no grain: {len(ATTRIBUTES)} latents and {len(NUISANCES)} nuisances make it, "
     "fewer numbers than the noise has values, and in the other directions the network finds no noise to carry on (Staniszewski et al., arXiv 2410.23530, see the same "
-    "in smooth parts of photographs). Putting noise in the place of the first steps helps (`forward_first`)."
+    "in smooth parts of photographs). With noise in the place of the first steps (`forward_first`) it is louder, and probes read it less well."
 )
 PERSON_SHOWN_TWICE = (
     "Its two views are two drawings of one person in other poses, light and places, not two crops of one drawing, with which it reached 0.65; and its class tokens are "
