@@ -112,7 +112,7 @@ DIFFUSION = ("toy_sd", "toy_sd_v", "toy_flow", "toy_ddpm")
 MISSING_NOISE = (
     f"The inverted noise is too quiet, and the likely reason is that a drawn face has no grain: {len(ATTRIBUTES)} latents and {len(NUISANCES)} nuisances make it, "
     "fewer numbers than the noise has values, and in the other directions the network finds no noise to carry on (Staniszewski et al., arXiv 2410.23530, see the same "
-    "in smooth parts of photographs). With noise in the place of the first steps (`forward_first`) it is louder, and probes read it less well."
+    "in smooth parts of photographs). With noise in the place of the first steps (`forward_first`) it is louder, and on toy_sd probes read it less well."
 )
 PERSON_SHOWN_TWICE = (
     "Its two views are two drawings of one person in other poses, light and places, not two crops of one drawing, with which it reached 0.65; and its class tokens are "
