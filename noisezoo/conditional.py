@@ -79,13 +79,13 @@ def _put_on_disk(fs: Any, path: str, data: bytes, version: str | None) -> str | 
         there = open(path, "r+b")  # noqa: SIM115 (closed below)
     except FileNotFoundError:
         return None
-    with there:
+    # The new file is on the disk before the lock is taken: whoever is stopped while it holds a lock keeps everybody else from replacing the file.
+    with there, temporary(path, data) as ready:
         if not _locked(there.fileno(), LOCK_SECONDS) or not _is_at(there.fileno(), path):
             return None
         if _content(there.read()) != version:
             return None
-        with temporary(path, data) as ready:
-            os.replace(ready, path)
+        os.replace(ready, path)
     return _content(data)
 
 

@@ -135,15 +135,15 @@ HOLD = """
 import sys, time
 from noisezoo import conditional
 from noisezoo.store import Store
-conditional.os.fsync = lambda descriptor: (print("holds", flush=True), time.sleep(60))
-store = Store(sys.argv[1])
-getattr(store, sys.argv[2])(*[part.encode() if i else part for i, part in enumerate(sys.argv[3:5])], *sys.argv[5:])
+setattr(conditional.os, sys.argv[1], lambda *of: (print("holds", flush=True), time.sleep(60)))
+store = Store(sys.argv[2])
+getattr(store, sys.argv[3])(*[part.encode() if i else part for i, part in enumerate(sys.argv[4:6])], *sys.argv[6:])
 """
 
 
 @pytest.fixture
 def holding() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Processes that stop in the middle of a write, with the file half made."""
+    """Processes that stop in the middle of a write: at `fsync` the file is half made, at `replace` it is about to take its place."""
     processes: list[subprocess.Popen[str]] = []
 
     def begin(*words: str) -> subprocess.Popen[str]:
@@ -163,7 +163,8 @@ def holding() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def test_what_a_killed_writer_leaves_is_swept_away_and_what_a_living_one_writes_is_not(
     tmp_path: Path, holding: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    living, dead = holding(str(tmp_path), "create", "a/lives", "x"), holding(str(tmp_path), "write", "a/dead", "x")
+    where = ("fsync", str(tmp_path))
+    living, dead = holding(*where, "create", "a/lives", "x"), holding(*where, "write", "a/dead", "x")
     dead.send_signal(signal.SIGKILL)
     dead.wait()
     store = Store(str(tmp_path))
@@ -175,6 +176,17 @@ def test_what_a_killed_writer_leaves_is_swept_away_and_what_a_living_one_writes_
     assert living.poll() is None
 
 
+def test_a_writer_that_is_stopped_before_it_replaces_has_no_lock_and_loses_its_turn(
+    tmp_path: Path, holding: Callable[..., subprocess.Popen[str]]
+) -> None:
+    store = Store(str(tmp_path))
+    version = store.create("a", b"old")
+    assert version is not None
+    holding("fsync", str(tmp_path), "replace", "a", "theirs", version).send_signal(signal.SIGSTOP)
+    assert store.replace("a", b"ours", version) is not None
+    assert store.read("a") == b"ours"
+
+
 def test_a_writer_that_is_stopped_while_it_replaces_holds_nobody_up_and_keeps_its_place(
     tmp_path: Path, holding: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +194,7 @@ def test_a_writer_that_is_stopped_while_it_replaces_holds_nobody_up_and_keeps_it
     store = Store(str(tmp_path))
     version = store.create("a", b"old")
     assert version is not None
-    process = holding(str(tmp_path), "replace", "a", "theirs", version)
+    process = holding("replace", str(tmp_path), "replace", "a", "theirs", version)
     process.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
     assert store.replace("a", b"ours", version) is None
