@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -53,12 +55,7 @@ class Striking:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_an_answer_that_is_lost_with_its_worker_is_asked_for_again(tmp_path: Path, number: signal.Signals) -> None:
-    with (
-        cluster(tmp_path, workers=2, ttl="6s") as made,
-        dask.config.set(quietly()),
-        Client(scheduler_file=str(made.scheduler_file)) as client,
-    ):
-        client.wait_for_workers(2)
+    with two_workers(tmp_path) as (made, client):
         inbox = Striking(client, made, number)
         results = list(Drive(client, ORDER, jobs(), finished, inbox=inbox).run())
         assert inbox.struck
@@ -67,15 +64,22 @@ def test_an_answer_that_is_lost_with_its_worker_is_asked_for_again(tmp_path: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_run_begins_beside_a_silent_worker(tmp_path: Path, number: signal.Signals) -> None:
+    with two_workers(tmp_path) as (made, client):
+        made.workers[0].send_signal(number)
+        results = list(Drive(client, ORDER, jobs(), finished).run())
+    check(results)
+
+
+@contextmanager
+def two_workers(folder: Path) -> Iterator[tuple[Cluster, Client]]:
+    """A cluster that gives up a worker after six silent seconds, and a client as a build has it."""
     with (
-        cluster(tmp_path, workers=2, ttl="6s") as made,
+        cluster(folder, workers=2, ttl="6s") as made,
         dask.config.set(quietly()),
         Client(scheduler_file=str(made.scheduler_file)) as client,
     ):
         client.wait_for_workers(2)
-        made.workers[0].send_signal(number)
-        results = list(Drive(client, ORDER, jobs(), finished).run())
-    check(results)
+        yield made, client
 
 
 def jobs() -> Queue:
