@@ -1,6 +1,7 @@
 """Our inversion against what people run instead, and how many network calls a recovery costs.
 
-Both sides run on one core and are timed by its processor time, which other programs on the machine do not stretch.
+Against a batch as large, both sides run on one core and are timed by its processor time, which other programs on the machine do not stretch. Against single images both have
+all cores and the clock on the wall, since sharing a step out over cores is half of what a batch is for.
 The rivals are plain loops around `DDIMInverseScheduler`, in the network's default memory layout, with the prompt repeated for every row: what diffusers' own pipelines do.
 """
 
@@ -17,7 +18,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from bench.harness import Case, Found, alternate, over
+from bench.harness import CORES, Case, Found, alternate, over
 from bench.inversion_toy import Bench
 from pipeline import inversion
 from pipeline.inversion.registry import INVERTERS
@@ -72,19 +73,30 @@ def _vs_diffusers(compiled: bool) -> Found:
 
 
 def vs_one_by_one(folder: Path) -> Found:
+    """The rival has whichever is faster for it, one core or all."""
     few = 4
-    x, plain, space = torch.randn(LARGE_BATCH, 3, 8, 8), plain_loop(), _space(compiled=True)
+    x, plain, space = torch.randn(LARGE_BATCH, 3, 8, 8), plain_loop(), _space(compiled=True, threads=CORES)
+
+    def singles(threads: int) -> None:
+        torch.set_num_threads(threads)
+        for row in x[:few]:
+            plain(row[None])
+
+    def batch() -> None:
+        torch.set_num_threads(CORES)
+        mine()
+
     with torch.inference_mode():
         mine = ours(space, x)
-        mine()
-        singles = lambda: [plain(row[None]) for row in x[:few]]  # noqa: E731
-        taken = alternate({"plain": singles, "ours": mine}, ROUNDS, time.process_time)
+        batch()
+        acts = {"one core": lambda: singles(1), "all cores": lambda: singles(CORES), "ours": batch}
+        taken = alternate(acts, ROUNDS)
+    best = min(("one core", "all cores"), key=lambda name: statistics.median(taken[name]))
+    a_row_step = {name: 1e3 * statistics.median(taken[name]) / STEPS / few for name in ("one core", "all cores")}
     return Found(
-        over(taken["plain"], taken["ours"], LARGE_BATCH / few),
-        {
-            "one by one, ms a row and step": 1e3 * statistics.median(taken["plain"]) / STEPS / few,
-            "ours, ms a row and step": 1e3 * statistics.median(taken["ours"]) / STEPS / LARGE_BATCH,
-        },
+        over(taken[best], taken["ours"], LARGE_BATCH / few),
+        {f"one by one on {name}, ms a row and step": value for name, value in a_row_step.items()}
+        | {"ours, ms a row and step": 1e3 * statistics.median(taken["ours"]) / STEPS / LARGE_BATCH},
     )
 
 
@@ -118,8 +130,8 @@ def ours(space: Diffusion, x: Tensor) -> Callable[[], Tensor]:
     return lambda: inversion.last(inversion.invert(model, x, "ddim", STEPS))
 
 
-def _space(compiled: bool) -> Diffusion:
-    torch.set_num_threads(1)
+def _space(compiled: bool, threads: int = 1) -> Diffusion:
+    torch.set_num_threads(threads)
     space = Diffusion(MODEL, {"name": "ddim", "steps": STEPS}, size=64, precision="float32", compile=compiled)
     space.load(torch.device("cpu"), torch.float32)
     return space
@@ -189,10 +201,11 @@ def _fewer_calls(budget: int) -> Found:
 
 
 PLAIN = "a plain diffusers loop (DDIMInverseScheduler), as large a batch, equal results"
+ONE_BY_ONE = "that loop one image at a time, as the authors' demo runs, on one core or all, whichever is faster"
 CASES = [
     Case("inversion.vs_diffusers", f"toy_sd on the CPU, float32, batch {BATCH}, compiled", PLAIN, vs_diffusers, target=1.3),
     Case("inversion.vs_diffusers_as_loaded", "the same without compiling, the default on CPUs", PLAIN, vs_diffusers_as_loaded),
-    Case("inversion.vs_one_by_one", f"the same, compiled, batch {LARGE_BATCH}", "that loop one image at a time, as the authors' demo runs", vs_one_by_one, target=8.0),
+    Case("inversion.vs_one_by_one", f"the same, compiled, batch {LARGE_BATCH}, all cores, by the clock", ONE_BY_ONE, vs_one_by_one, target=8.0),
     Case("inversion.calls", "network calls of the best second-order inverter for an equal recovery of known noise", "DDIM with 50 calls, its better variant", calls, target=2.0),
     Case("inversion.calls_150", "the same", "DDIM with 150 calls", calls_150, target=2.0),
 ]  # fmt: skip
