@@ -20,7 +20,7 @@ from noisezoo.study.probing import number
 from pipeline import fidelity
 from pipeline.pictures import base64_png, sheet
 from pipeline.spaces.base import Generates, Space
-from pipeline.toy.reader import Reader, load_reader, read
+from pipeline.toy.reader import Reader, load_reader
 from pipeline.toy.redrawn import Redraw, redrawn, ways
 
 READER = Path(__file__).resolve().parents[1] / "models" / "toy_reader"
@@ -90,6 +90,42 @@ def to_bytes(images: torch.Tensor) -> np.ndarray:
     return np.asarray((images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
 
 
+@dataclass(frozen=True)
+class Toys:
+    """What toy faces have beside an encoder: a classifier that reads attributes, and the truth behind each row, which can be edited and drawn again."""
+
+    redraw: Redraw
+    reader: Reader
+    names: tuple[str, ...]
+    spread: np.ndarray
+    """Deviation of each logit over the held-out faces as they were drawn, `(a,)`."""
+
+    def logits(self, images: torch.Tensor) -> np.ndarray:
+        """`(n, a)` of images in [0, 1] of any size."""
+        return logits(self.reader, images)
+
+
+@torch.inference_mode()
+def logits(reader: Reader, images: torch.Tensor) -> np.ndarray:
+    """`(n, a)` of images in [0, 1] of any size."""
+    sized = torch.nn.functional.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
+    return np.concatenate([reader(part * 2 - 1).numpy() for part in sized.split(BATCH)])
+
+
+def toys(data: Data, rows: np.ndarray, held_out: np.ndarray) -> Toys | None:
+    """None where the rows are no toy faces."""
+    redraw, all_faces = redrawn(data.zoo, rows), redrawn(data.zoo, held_out)
+    if redraw is None or all_faces is None or not READER.exists():
+        return None
+    reader, names = load_reader(READER)
+    return Toys(redraw, reader, names, logits(reader, drawn(all_faces, 0.0)).std(axis=0))
+
+
+def drawn(redraw: Redraw, by: np.ndarray | float) -> torch.Tensor:
+    """Faces with their truth moved, as images `(n, 3, h, w)` in [0, 1]."""
+    return torch.from_numpy(redraw(np.asarray(by))).permute(0, 3, 1, 2) / 255
+
+
 def measure(studio: Studio, wish: Wish) -> Found:
     """Edits of held-out rows: how far each attribute moves, before and after orthogonalising, and how much of the image stays."""
     data, name = studio.data, studio.name
@@ -97,14 +133,12 @@ def measure(studio: Studio, wish: Wish) -> Found:
     latents = np.stack([np.asarray(data.latents(name)[int(row)]) for row in rows])
     still = studio.images(latents)
     seen = studio.embed(still)
-    reader = load_reader(READER) if data.zoo.source["name"] == "toy" and READER.exists() else None
-    redraw = redrawn(data.zoo, rows)
+    toy = toys(data, rows, studio.held_out)
     edits, strips = [], []
     for attribute in wish.attributes or best_read(studio, wish.count):
         edit = plan(data, name, attribute)
-        entry, moved = _measure(studio, edit, latents, still, seen, wish.strength, reader)
-        perfect = _perfect(studio, redraw, edit) if redraw else {}
-        edits.append({**entry, **perfect, "rows": len(rows)})
+        entry, moved = _measure(studio, edit, latents, still, seen, wish.strength, toy)
+        edits.append({**entry, "rows": len(rows)})
         strips.append((attribute, moved))
     return {"edits": edits, "pictures": [_picture(name, still, strips, wish.strength)]}
 
@@ -125,76 +159,79 @@ def _measure(
     still: torch.Tensor,
     seen: np.ndarray,
     strength: float,
-    reader: tuple[Reader, tuple[str, ...]] | None,
+    toy: Toys | None,
 ) -> tuple[Found, tuple[torch.Tensor, torch.Tensor]]:
     """One attribute both ways; its figures, and the images of the direction that keeps the others."""
-    names, attribute = studio.probes.names, edit.attribute
     moves = [way.move(latents, by) for way in (edit.kept, edit.plain) for by in (-strength, strength)]
     # One batch: small networks take hardly longer for four times the rows.
     images = studio.images(np.concatenate(moves))
     down, up = images[: 2 * len(latents)].chunk(2)
-    seen_down, seen_up, *seen_plain = np.split(studio.embed(images), 4)
-    after = effects(names, attribute, edit.keep, studio.scores(seen_down), studio.scores(seen_up), studio.spread)
-    plain = [studio.scores(part) for part in seen_plain]
-    before = effects(names, attribute, edit.keep, plain[0], plain[1], studio.spread)
-    moved, leak, each = after
-    per_sd = [abs(pair[1] / pair[0]) if pair[0] else float("nan") for pair in (before, after)]
+    embedded = studio.embed(images)
     both = torch.cat([down, up]), torch.cat([still, still])
-    cosine = [_cosine(part, seen).mean() for part in (seen_down, seen_up)]
     found: Found = {
         "space": edit.space,
-        "attribute": attribute,
+        "attribute": edit.attribute,
         "keep": list(edit.keep),
         "strength_sd": strength,
         "read_by": studio.reader_name,
-        "target_shift_sd": number(moved),
-        "target_shift_before_sd": number(before[0]),
-        "leak_before_sd": number(before[1]),
-        "leak_after_sd": number(leak),
-        "leak_before_per_sd": number(per_sd[0]),
-        "leak_after_per_sd": number(per_sd[1]),
-        "leak_reduction": number(1 - per_sd[1] / per_sd[0]) if per_sd[0] else None,
-        "each_before_sd": {n: number(v) for n, v in before[2].items()},
-        "each_after_sd": {n: number(v) for n, v in each.items()},
+        **_moved(studio.probes.names, studio.scores(embedded), edit, studio.spread),
         "psnr": float(fidelity.psnr(*both).mean()),
         "ssim": float(fidelity.ssim(*both).mean()),
-        "encoder_cosine": number(np.mean(cosine)),
+        "encoder_cosine": number(_cosine(embedded[: 2 * len(latents)], np.concatenate([seen, seen])).mean()),
     }
-    if reader and attribute in reader[1]:
-        found |= _read(reader, attribute, down, up)
+    if toy and edit.attribute in toy.names:
+        found |= _with_truth(studio, toy, edit, images)
     return found, (down, up)
 
 
-def _perfect(studio: Studio, redraw: Redraw, edit: Edit) -> Found:
-    """What the same probes see when the truth is edited and the faces drawn again: their own leak, below which no edit of noise can be read to fall."""
-    names, leaks = studio.probes.names, []
-    for way in ways(edit.attribute) or ():
-        down, up = (
-            studio.scores(studio.embed(torch.from_numpy(redraw(sign * TRUTH_STRENGTH * way)).permute(0, 3, 1, 2) / 255))
-            for sign in (-1, 1)
-        )
-        moved, leak, _ = effects(names, edit.attribute, edit.keep, down, up, studio.spread)
-        leaks.append(abs(leak / moved) if moved else float("nan"))
-    if len(leaks) < 2:
-        return {}
-    along, alone = leaks
+def _moved(names: Sequence[str], scores: np.ndarray, edit: Edit, spread: np.ndarray) -> Found:
+    """How far attributes moved, from four parts of scores `(4n, a)`: down and up with the others kept, down and up with nothing kept."""
+    down, up, plain_down, plain_up = np.split(scores, 4)
+    target, leak, each = effects(names, edit.attribute, edit.keep, down, up, spread)
+    target_before, leak_before, each_before = effects(names, edit.attribute, edit.keep, plain_down, plain_up, spread)
+    after, before = (
+        abs(leaked / moved) if moved else float("nan")
+        for leaked, moved in ((leak, target), (leak_before, target_before))
+    )
     return {
-        "perfect_leak_before_per_sd": number(along),
-        "perfect_leak_after_per_sd": number(alone),
-        "perfect_leak_reduction": number(1 - alone / along) if along else None,
+        "target_shift_sd": number(target),
+        "target_shift_before_sd": number(target_before),
+        "leak_before_sd": number(leak_before),
+        "leak_after_sd": number(leak),
+        "leak_before_per_sd": number(before),
+        "leak_after_per_sd": number(after),
+        "leak_reduction": number(1 - after / before) if before else None,
+        "each_before_sd": {name: number(shift) for name, shift in each_before.items()},
+        "each_after_sd": {name: number(shift) for name, shift in each.items()},
     }
 
 
-def _read(reader: tuple[Reader, tuple[str, ...]], attribute: str, down: torch.Tensor, up: torch.Tensor) -> Found:
-    """What the attribute reader of the toy faces sees: how much more often the attribute, and on average any other, is there after moving up than after moving down."""
-    shares = []
-    for images in (down, up):
-        sized = torch.nn.functional.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
-        shares.append(read(reader[0], sized * 2 - 1).float().mean(dim=0))
-    gained = shares[1] - shares[0]
-    place = reader[1].index(attribute)
-    others = torch.cat([gained[:place], gained[place + 1 :]]).abs()
-    return {"reader_flips": float(gained[place]), "reader_leak": float(others.mean())}
+def _with_truth(studio: Studio, toy: Toys, edit: Edit, images: torch.Tensor) -> Found:
+    """The same edit as the attribute reader sees it, and what either sees of a perfect one: z moved alone, and along with all that goes with it.
+
+    A perfect edit's leak is the reading's own, below which no edit of noise can be read to fall.
+    """
+    along, alone = ways(edit.attribute)
+    ideal = torch.cat([drawn(toy.redraw, sign * TRUTH_STRENGTH * way) for way in (alone, along) for sign in (-1, 1)])
+    read = toy.logits(images)
+    there = np.stack([(part > 0).mean(axis=0) for part in np.split(read, 4)])
+    by_reader = _moved(toy.names, read, edit, toy.spread)
+    perfect = {
+        "read": _moved(studio.probes.names, studio.scores(studio.embed(ideal)), edit, studio.spread),
+        "by reader": _moved(toy.names, toy.logits(ideal), edit, toy.spread),
+    }
+    return {
+        **_perfect(perfect["read"]),
+        "by_reader": {
+            **by_reader,
+            **_perfect(perfect["by reader"]),
+            "flips": float((there[1] - there[0])[toy.names.index(edit.attribute)]),
+        },
+    }
+
+
+def _perfect(moved: Found) -> Found:
+    return {f"perfect_{key}": moved[key] for key in ("leak_before_per_sd", "leak_after_per_sd", "leak_reduction")}
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noisezoo.report import svg
@@ -59,24 +59,35 @@ def section(found: Mapping[str, Any], inks: Mapping[str, str]) -> Section | None
 
 
 def _finding(edits: list[Mapping[str, Any]]) -> str:
-    spaces = sorted({e["space"] for e in edits})
     said = []
-    for space in spaces:
+    for space in sorted({e["space"] for e in edits}):
         mine = [e for e in edits if e["space"] == space]
         shift = sum(e["target_shift_sd"] for e in mine) / len(mine)
-        reductions = [e["leak_reduction"] for e in mine if e["leak_reduction"] is not None]
         readers = listed(sorted({e["read_by"] for e in mine}))
         words = f"In {space}, a step of {mine[0]['strength_sd']:g} standard deviations moves the {len(mine)} attributes tried by {shift:.2f} on average, as {readers} reads it"
-        if reductions:
-            words += f"; orthogonalising takes away {100 * sum(reductions) / len(reductions):.0f} % of what moves unasked".replace(
-                "-", "−"
-            )
-        perfect = [e["perfect_leak_reduction"] for e in mine if e.get("perfect_leak_reduction") is not None]
-        if perfect:
-            share = f"{100 * sum(perfect) / len(perfect):.0f} %"
-            words += f" (drawing the faces again with that attribute of the truth moved alone, {share}: the rest is in the reading)"
+        away, perfect = taken_away(mine), taken_away(mine, "perfect_")
+        if away is not None:
+            words += f"; orthogonalising takes away {_share(away)} of what moves unasked"
+        if perfect is not None:
+            words += f" (drawing the faces again with that attribute of the truth moved alone, {_share(perfect)}: the rest is in the reading)"
+        read = [e["by_reader"] for e in mine if "by_reader" in e]
+        away, perfect = taken_away(read), taken_away(read, "perfect_")
+        if away is not None and perfect is not None:
+            words += f". As the attribute reader sees it, {_share(away)} and {_share(perfect)}"
         said.append(f"{words}.")
     return " ".join(said)
+
+
+def taken_away(edits: Sequence[Mapping[str, Any]], of: str = "") -> float | None:
+    """By which share the leaks for each standard deviation of the target, summed over edits, are smaller after orthogonalising than before."""
+    pairs = [(e.get(f"{of}leak_before_per_sd"), e.get(f"{of}leak_after_per_sd")) for e in edits]
+    known = [(before, after) for before, after in pairs if before is not None and after is not None]
+    total = sum(before for before, _ in known)
+    return 1.0 - sum(after for _, after in known) / total if total else None
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %".replace("-", "−")
 
 
 def _figures(edits: list[Mapping[str, Any]], inks: Mapping[str, str]) -> list[Figure]:
@@ -116,6 +127,9 @@ def _table(edits: list[Mapping[str, Any]]) -> Table:
         "leak taken away",
         "by a perfect edit",
         "read by",
+        "target moves (reader)",
+        "leak taken away (reader)",
+        "by a perfect edit (reader)",
         "flips (reader)",
         "PSNR, dB",
         "SSIM",
@@ -133,7 +147,10 @@ def _table(edits: list[Mapping[str, Any]]) -> Table:
             percent(e["leak_reduction"], 0),
             percent(e.get("perfect_leak_reduction"), 0),
             text(e["read_by"]),
-            percent(e.get("reader_flips"), 0),
+            number(e.get("by_reader", {}).get("target_shift_sd"), 2),
+            percent(e.get("by_reader", {}).get("leak_reduction"), 0),
+            percent(e.get("by_reader", {}).get("perfect_leak_reduction"), 0),
+            percent(e.get("by_reader", {}).get("flips"), 0),
             number(e["psnr"], 1),
             number(e["ssim"], 3),
             number(e["encoder_cosine"], 3),

@@ -28,9 +28,7 @@ def redrawn(zoo: Zoo, rows: Sequence[int] | NDArray[np.integer]) -> Redraw | Non
     return lambda by: faces.draw(z + by, nuisance)
 
 
-def ways(attribute: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def ways(attribute: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How z moves by one standard deviation of an attribute: with all that goes along with it in the population (its column of the covariance), and alone."""
-    if attribute not in truth.ATTRIBUTES:
-        return None
     place = truth.ATTRIBUTES.index(attribute)
     return np.asarray(truth.COVARIANCE[place], np.float64), np.eye(len(truth.ATTRIBUTES))[place]
