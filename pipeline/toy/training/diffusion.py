@@ -222,7 +222,7 @@ def flow_task(runs: Path, models: Path) -> Task:
     def measure(network: Any) -> dict[str, float]:
         return {"error": float(error(network, unseen, torch.Generator().manual_seed(0)))}
 
-    return Task("toy_flow", latent_unet(), loss, measure, steps=9_000, batch=batch, rate=2e-3, average=0.995)
+    return Task("toy_flow", latent_unet(), loss, measure, steps=11_000, batch=batch, rate=2e-3, average=0.995)
 
 
 def ddpm_task(runs: Path) -> Task:
