@@ -101,7 +101,7 @@ def _by_krylov(
     X: Latents, rows: Rows, mean: Floats, k: int, seed: int, block_rows: int | None, device: str | None
 ) -> tuple[Floats, Floats]:
     d, centre = len(mean), mean.astype(np.float32)
-    size = min(max(16, -(-k // 4)), d // DEPTH)
+    size = min(16 * -(-k // 64), d // DEPTH)  # k/4, as whole vectors of the processor
     k = min(k, size * DEPTH)
     basis, columns = np.empty((d, size * DEPTH), np.float32, order="F"), []
     basis[:, :size] = _orthonormal(np.random.default_rng(seed).standard_normal((d, size), np.float32))

@@ -14,7 +14,7 @@ import numpy as np
 from noisezoo.analysis.logistic import fit_logistic
 from noisezoo.analysis.metrics import RESAMPLES, Evaluation, evaluate
 from noisezoo.analysis.pca import fit_pca
-from noisezoo.analysis.streams import Floats, Ints, Latents, Rows, numbered_blocks, row_numbers, width
+from noisezoo.analysis.streams import Floats, Ints, Latents, Rows, held, numbered_blocks, row_numbers, width
 from noisezoo.errors import NoiseZooError
 
 DIFFUSION_COMPONENTS, ENCODER_COMPONENTS = 500, 310
@@ -63,6 +63,7 @@ def fit_probes(
     With scores s = V(x − μ), scales σ and a fitted (β, c): w = Vᵀ(β/σ), b = c − w·μ.
     """
     known, kept, skipped = usable(labels[row_numbers(X, rows)], names)
+    X, rows = held(X, rows)
     pca = fit_pca(X, components, rows, seed=seed, block_rows=block_rows, device=device)
     scale = np.sqrt(pca.variance)
     features = np.divide(pca.scores(X, rows, block_rows), scale, dtype=np.float32, casting="same_kind")

@@ -29,7 +29,7 @@ Rows = Ints | Bools | None
 
 BLOCK_BYTES = 64 * 2**20
 PIECE_BYTES = 16 * 2**20  # one read of what is stored: small enough for the allocator to keep the memory for the next
-HELD_BYTES = 768 * 2**20
+HELD_BYTES = 1280 * 2**20
 _CACHE_VALUES = 1 << 18  # what one thread works on at a time: 1 MB as float32
 
 
@@ -88,7 +88,7 @@ def _power_of_two(most: int) -> int:
 def blocks(X: Latents, rows: Rows = None, block_rows: int | None = None) -> Iterator[Floats]:
     """Yield the chosen rows in order as float32 arrays `(n, d)`, latent dimensions flattened; rows that are not finite are refused.
 
-    A block may be written to, and is good until the next is asked for: whoever keeps it keeps a copy.
+    A block is not to be written to, and is good until the next is asked for: whoever keeps it keeps a copy.
     """
     for _, block in numbered_blocks(X, rows, block_rows):
         yield block
@@ -98,6 +98,10 @@ def numbered_blocks(X: Latents, rows: Rows = None, block_rows: int | None = None
     """As `blocks`, each with the slice of positions (in `row_numbers(X, rows)`) that it holds."""
     numbers = row_numbers(X, rows)
     length = block_rows or block_length(X)
+    if isinstance(X, Held) and rows is None:
+        for start in range(0, len(numbers), length):
+            yield slice(start, min(start + length, len(numbers))), X.values[start : start + length]
+        return
     first = int(numbers[0]) // length * length
     edges = np.arange(first, int(numbers[-1]) + length + 1, length)
     cuts = np.searchsorted(numbers, edges)
@@ -130,9 +134,33 @@ def _pieces(X: Latents, chosen: Ints) -> Iterator[tuple[slice, npt.NDArray[Any]]
         yield slice(a, b), raw if stop - start == b - a else raw[chosen[a:b] - start]
 
 
+@dataclass(frozen=True)
+class Held:
+    """Rows in memory that need nothing more done to them: float32 `(n, d)`, finite."""
+
+    values: Floats
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.values.dtype
+
+    def __getitem__(self, key: Any, /) -> Any:
+        return self.values[key]
+
+
 def held(X: Latents, rows: Rows = None) -> tuple[Latents, Rows]:
-    """X and rows for a method of many passes: the chosen rows in memory, as stored, where they are within `HELD_BYTES`; else X and rows unchanged."""
+    """X and rows for a method of many passes: the chosen rows in memory within `HELD_BYTES`, widened once for all passes, or as they are stored; else X and rows unchanged."""
     numbers = row_numbers(X, rows)
+    if isinstance(X, Held) and rows is None:
+        return X, None
+    if 4 * len(numbers) * width(X) <= HELD_BYTES:
+        values = np.empty((len(numbers), width(X)), np.float32)
+        _read(X, numbers, values)
+        return Held(values), None
     if isinstance(X, np.ndarray) or len(numbers) * np.dtype(X.dtype).itemsize * width(X) > HELD_BYTES:
         return X, numbers
     kept = np.empty((len(numbers), *X.shape[1:]), X.dtype)

@@ -104,7 +104,7 @@ HISTORY = {
     "had no right colours",
     "toy_sd": "toy_sd's first 6,000 steps took the error of the noise as it is; the last 1,300, which weigh it, began with a learning rate of their own",
     "toy_sd_v": "toy_sd_v started from toy_sd as it was after 6,000 steps",
-    "toy_flow": "toy_flow's learning rate was brought down three times, at 7,000, 9,000 and 11,000 steps, and the 2,000 steps before 9,000 paired latents and noises, 256 at a time, "
+    "toy_flow": "toy_flow's learning rate was brought down three times, at 7,000, 9,000 and 11,000 steps, and the 2,000 before 9,000 paired latents and noises, 256 at a time, "
     "so that they were as like as could be (Tong et al., arXiv 2302.00482), of which nothing was seen in its noise",
 }
 """In what the published weights differ from what the recipe as it stands would give."""

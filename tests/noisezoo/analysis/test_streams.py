@@ -100,7 +100,7 @@ def test_senseless_rows_are_refused(rows: np.ndarray, says: str) -> None:
         row_numbers(np.zeros((9, 2)), rows)
 
 
-@pytest.mark.parametrize("limit", [0, 10**9])
+@pytest.mark.parametrize("limit", [0, 2 * 53 * 18, 10**9])
 def test_held_rows_are_the_same_rows(latents, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     array, values = latents
     monkeypatch.setattr("noisezoo.analysis.streams.HELD_BYTES", limit)
@@ -109,3 +109,15 @@ def test_held_rows_are_the_same_rows(latents, limit: int, monkeypatch: pytest.Mo
         kept, left = held(array, rows)
         expected = values[row_numbers(array, rows)].reshape(-1, 18).astype(np.float32)
         np.testing.assert_array_equal(joined(blocks(kept, left)), expected)
+        assert held(kept, left)[0] is kept
+
+
+def test_rows_that_are_held_are_not_copied_again_and_were_finite(latents) -> None:
+    array, _ = latents
+    kept, left = held(array, np.arange(9, 31))
+    assert left is None
+    assert all(np.shares_memory(block, kept[:]) for block in blocks(kept, left, 5))
+    broken = np.ones((4, 6), np.float16)
+    broken[2, 1] = np.nan
+    with pytest.raises(NoiseZooError, match="row 2"):
+        held(broken)
