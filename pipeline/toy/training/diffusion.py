@@ -196,7 +196,7 @@ def sd_task(runs: Path, models: Path, velocity: bool) -> Task:
         network,
         loss,
         measure,
-        steps=2_000 if velocity else 7_300,
+        steps=2_000 if velocity else 7_200,
         batch=batch,
         rate=2e-3,
         average=0.995 if velocity else 0.998,
