@@ -125,13 +125,14 @@ FEW_ROWS = (
     "same noise, they read more:"
 )
 LOST_ON_THE_WAY = (
-    "What linear probes read is lost little by little on the whole way from the clean end to the noise, not at either end, and with every inverter alike: the network's own map "
-    "bends, and it bends more the better it draws what is small. On the way to this toy_sd probes read 0.896 after 3,200 steps, when a rate in samples of 20 calls was off by 0.125, "
-    "0.886 after 5,000 (0.126) and 0.883 after 6,600 (0.110). The toy_sd before it took the error of the noise as it is for 6,000 steps (0.864, rates within 0.0995) and weighed it "
-    "as the velocity's for 1,300 (0.874, 0.0985). It knew the clean end better (mean squared error of the velocity below t = 50: 0.694, here 0.717) and the noisy end less well (beyond "
-    "t = 900: 0.788, here 0.778): what is learned at the noisy end straightens the map, and what is learned at the clean end bends it. What does not help: noises paired with latents "
-    "that are like them, averages of several runs' weights, noise in the place of the first steps. With six latent channels instead of three, 9,000 steps and rates within 0.095 it "
-    "had been 0.814 on 2,000 faces and 0.893 on 8,000. Here, DPM-Solver++(2M), 25 calls:"
+    "What linear probes read is lost little by little on the whole way from the clean end to the noise, not at either end, and with every inverter alike: "
+    "the network's own map bends, and it bends more the better it draws what is small. On the way to this toy_sd probes read 0.896 after 3,200 steps, when "
+    "a rate in samples of 20 calls was off by 0.125, 0.886 after 5,000 (0.126) and 0.883 after 6,600 (0.110). The toy_sd before it took the error of the "
+    "noise as it is for 6,000 steps (0.864, rates within 0.0995) and weighed it as the velocity's for 1,300 (0.874, 0.0985). It knew the clean end better "
+    "(mean squared error of the velocity below t = 50: 0.694, here 0.717) and the noisy end less well (beyond t = 900: 0.788, here 0.778): what is learned "
+    "at the noisy end straightens the map, and what is learned at the clean end bends it. What does not help: noises paired with latents that are like "
+    "them, averages of several runs' weights, noise in the place of the first steps. With six latent channels instead of three, 9,000 steps and rates "
+    "within 0.095 it had been 0.814 on 2,000 faces and 0.893 on 8,000. Here, DPM-Solver++(2M), 25 calls:"
 )
 LIBRARIES = {"toy_clip": "transformers", "toy_dino": "transformers", "toy_reader": "safetensors"}
 
