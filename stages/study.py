@@ -67,12 +67,11 @@ def settings_of(cfg: DictConfig) -> study.Settings:
     )
 
 
-def device(cfg: DictConfig) -> str | None:
-    """The GPU that a build would use; none on a CPU, where NumPy is as fast."""
+def device(cfg: DictConfig) -> str:
+    """The device that a build would use."""
     from pipeline.worker import pick_device
 
-    chosen = pick_device(cfg.device)
-    return None if chosen.type == "cpu" else str(chosen)
+    return str(pick_device(cfg.device))
 
 
 def with_models(cfg: DictConfig, data: Data) -> list[Job]:

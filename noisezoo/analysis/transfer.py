@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
+from noisezoo.analysis.cholesky import factorise, solve
 from noisezoo.analysis.probes import Probes
 from noisezoo.analysis.streams import (
     Floats,
@@ -20,6 +20,7 @@ from noisezoo.analysis.streams import (
     Rows,
     block_length,
     blocks,
+    held,
     moments,
     numbered_blocks,
     paired_blocks,
@@ -67,7 +68,7 @@ def fit_ridges(
     size = n * float(x.variance.sum()) / d
     dual = n < d
     if dual:
-        left, right = _gram(X, rows, x.mean, block_rows), _held(Y, rows, y.mean, block_rows)
+        left, right = _gram(X, rows, x.mean, block_rows), _centred(Y, rows, y.mean, block_rows)
     else:
         left, right = _normal_equations(X, Y, rows, x.mean, y.mean, block_rows)
     found = []
@@ -77,10 +78,7 @@ def fit_ridges(
         last = alpha == alphas[-1]
         system = left if last else left.copy()
         system[np.diag_indices_from(system)] += penalty
-        # The matrix is symmetric: its transpose is the column order that LAPACK overwrites in place.
-        solved = cho_solve(
-            cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False), right, overwrite_b=False
-        )
+        solved = solve(factorise(system), right if last else right.copy())
         weights = _times_rows(X, rows, x.mean, solved, block_rows) if dual else solved.T.astype(np.float32)
         found.append(Ridge(weights, y.mean - weights @ x.mean, alpha, penalty))
     return found
@@ -89,34 +87,37 @@ def fit_ridges(
 def _normal_equations(
     X: Latents, Y: Latents, rows: Rows, x_mean: Floats, y_mean: Floats, block_rows: int | None
 ) -> tuple[Floats, Floats]:
-    """XᵀX `(d, d)` and XᵀY `(d, p)` of centred rows in float64, by tiles so that no second matrix of that size is needed."""
+    """XᵀX `(d, d)`, of which only the lower triangle is filled, and XᵀY `(d, p)` of centred rows in float64, by tiles so that no second matrix of that size is needed."""
     d, p = len(x_mean), len(y_mean)
     left, right = np.zeros((d, d)), np.zeros((d, p))
-    for _, (x, y) in paired_blocks([X, Y], rows, block_rows):
+    # Many rows at a time, for adding up `(d, d)` values takes as long as multiplying several hundred rows.
+    length = block_rows or 4 * min(block_length(X), block_length(Y))
+    for _, (x, y) in paired_blocks([X, Y], rows, length):
         x, y = x - x_mean.astype(np.float32), y - y_mean.astype(np.float32)
         for top in range(0, d, _TILE):
             band = slice(top, top + _TILE)
             left[band, : top + _TILE] += x[:, band].T @ x[:, : top + _TILE]
             right[band] += x[:, band].T @ y
-    for top in range(0, d, _TILE):
-        left[:top, top : top + _TILE] = left[top : top + _TILE, :top].T
     return left, right
 
 
 def _gram(X: Latents, rows: Rows, mean: Floats, block_rows: int | None) -> Floats:
-    """XXᵀ `(n, n)` of centred rows in float64; blocks are read again for each pair."""
+    """XXᵀ `(n, n)` of centred rows in float64, of which only the lower triangle is filled; blocks are met again for each pair, so rows are held where memory allows."""
+    X, rows = held(X, rows)
     numbers, centre = row_numbers(X, rows), mean.astype(np.float32)
     length = block_rows or block_length(X)
     out = np.empty((len(numbers), len(numbers)))
-    for here, block in numbered_blocks(X, numbers, length):
+    for here, block in numbered_blocks(X, rows, length):
         block = block - centre
-        for there, other in numbered_blocks(X, numbers[: here.stop], length):
-            out[here, there] = block @ (other - centre).T
-            out[there, here] = out[here, there].T
+        shift = block @ centre
+        for there, other in numbered_blocks(X, rows, length):
+            if there.start > here.start:
+                break
+            out[here, there] = block @ other.T - shift[:, None]
     return out
 
 
-def _held(Y: Latents, rows: Rows, mean: Floats, block_rows: int | None) -> Floats:
+def _centred(Y: Latents, rows: Rows, mean: Floats, block_rows: int | None) -> Floats:
     return np.concatenate([block - mean for block in blocks(Y, rows, block_rows)])
 
 

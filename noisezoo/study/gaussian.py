@@ -45,7 +45,8 @@ def measure(data: Data, name: str) -> Found:
     """Everything that is said of one space's distribution."""
     X, rows = data.latents(name), data.rows(name)
     sample = min(data.settings.rows_per_test, len(rows))
-    accepted = gaussianity(X, rows, projections=data.settings.projections, sample=sample)
+    device = data.settings.device
+    accepted = gaussianity(X, rows, projections=data.settings.projections, sample=sample, device=device)
     return {
         **_plain(accepted),
         "projections": data.settings.projections,

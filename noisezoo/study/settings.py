@@ -35,7 +35,7 @@ class Settings:
     only: tuple[str, ...] = PARTS
     """Parts to compute; of the others, what an earlier run left is shown."""
     device: str | None = None
-    """A device of torch for the passes of PCA over wide spaces; NumPy by default, which on a CPU is as fast."""
+    """A device of torch ("cpu" is one) for random projections and for PCA of wide spaces; NumPy by default, which is slower and needs no torch."""
 
     def __post_init__(self) -> None:
         check_parts(self.only)

@@ -8,6 +8,7 @@ import pytest
 from noisezoo.analysis.gaussianity import (
     acceptance_by_size,
     fresh_projections,
+    fresh_subspaces,
     gaussianity,
     project_all,
     quantiles,
@@ -51,6 +52,16 @@ def test_projections_do_not_depend_on_blocks_and_are_what_they_say(gaussian: np.
     for drawn, line in zip(results[0], every, strict=True):
         assert np.abs(drawn[:, None] - line).min(axis=1).max() < 1e-5
     assert len({tuple(np.round(line[:5], 4)) for line in results[0]}) == 60
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+def test_a_device_gives_the_same_projections(gaussian: np.ndarray, dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noisezoo.analysis.devices._COLUMNS", 24)
+    here, there = (
+        fresh_subspaces(gaussian, subspaces=70, dims=dims, sample=50, block_rows=501, device=device)
+        for device in (None, "cpu")
+    )
+    np.testing.assert_allclose(there, here, atol=1e-5)
 
 
 def test_directions_do_not_depend_on_memory(gaussian: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

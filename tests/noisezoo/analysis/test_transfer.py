@@ -30,6 +30,13 @@ def test_ridge_is_the_dense_one(planted, source: str, target: str, rows: np.ndar
     np.testing.assert_allclose(found(x.astype(np.float32)), reference.predict(x), atol=1e-4 * np.abs(y).max())
 
 
+def test_rows_that_memory_does_not_hold_are_read_again(planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y, rows = planted.spaces["noise"], planted.spaces["encoder"], np.arange(0, 90, 2)
+    whole = fit_ridge(X, Y, rows)
+    monkeypatch.setattr("noisezoo.analysis.streams.HELD_BYTES", 100)
+    np.testing.assert_allclose(fit_ridge(X, Y, rows, block_rows=16).weights, whole.weights, atol=1e-6)
+
+
 def test_several_penalties_share_their_sums(planted, monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = planted.spaces["noise"], planted.spaces["encoder"]
     both = fit_ridges(X, Y, planted.train, alphas=(0.1, 10.0))
