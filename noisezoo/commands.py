@@ -152,6 +152,9 @@ def study(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--projections", type=int, default=5000, help="random directions of the tests (default: 5000)")
     parser.add_argument("--attributes", type=_words, help="attributes to probe; all by default")
+    parser.add_argument(
+        "--device", help="cpu, cuda, …: PyTorch's for the long products, sooner than NumPy, the default"
+    )
     args = parser.parse_args(argv)
     import noisezoo
     from noisezoo import study as studies
@@ -160,6 +163,7 @@ def study(argv: Sequence[str]) -> int:
         projections=args.projections,
         attributes=tuple(args.attributes) if args.attributes else None,
         only=tuple(args.only or studies.PARTS),
+        device=args.device,
     )
     zoo = noisezoo.open(args.place)
     folder = Path(args.out or ("report" if "://" in args.place else Path(args.place.rstrip("/")).parent / "report"))

@@ -20,7 +20,7 @@ _COLUMNS = 512  # of a block of rows at a time: as many as a core's cache holds
 
 def covariance_times(blocks: Iterable[Floats], centre: Floats, B: Floats, device: str) -> Floats:
     """Σ (x−μ)(x−μ)ᵀ B over all rows, `(d, b)` float32; products in float32, their sum over blocks in float64 (float32 on devices that have none)."""
-    torch, where = _torch(device)
+    torch, where = torch_on(device)
     mean, inner = (torch.from_numpy(np.ascontiguousarray(part)).to(where) for part in (centre, B))
     exact = torch.float32 if where.type == "mps" else torch.float64
     total = torch.zeros(inner.shape, dtype=exact, device=where)
@@ -38,7 +38,7 @@ def covariance_times(blocks: Iterable[Floats], centre: Floats, B: Floats, device
 
 def picked_products_on(directions: Floats, device: str) -> Callable[[Floats, Ints, Ints], Floats]:
     """`gaussianity.picked_products` for these directions `(m, dims, d)`, as products sampled at the places of a sparse matrix."""
-    torch, where = _torch("cpu" if device == "mps" else device)  # where torch has no sparse matrices
+    torch, where = torch_on("cpu" if device == "mps" else device)  # where torch has no sparse matrices
     vectors = torch.from_numpy(directions).to(where)
     m, dims, d = directions.shape
 
@@ -62,8 +62,8 @@ def picked_products_on(directions: Floats, device: str) -> Callable[[Floats, Int
     return products
 
 
-def _torch(device: str) -> tuple[ModuleType, Any]:
-    """The library, and its device of that name."""
+def torch_on(device: str) -> tuple[ModuleType, Any]:
+    """The library, and its device of that name; refused where either is missing."""
     try:
         import torch
     except ImportError:

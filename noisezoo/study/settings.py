@@ -39,6 +39,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_parts(self.only)
+        if self.device:
+            from noisezoo.analysis.devices import torch_on
+
+            torch_on(self.device)
         if self.projections < 1 or self.rows_per_test < 12:
             raise NoiseZooError(
                 f"{self.projections} projections of {self.rows_per_test} rows cannot be tested; give at least 1 projection and 12 rows."

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import noisezoo
-from noisezoo import study
+from noisezoo import commands, study
 from noisezoo.errors import NoiseZooError
 from noisezoo.study.data import Data, Joined
 from noisezoo.study.editing import effects, plan
@@ -162,6 +162,19 @@ def test_rows_do_not_count_that_are_invalid_not_finite_or_not_there(tmp_path: Pa
     assert found["spaces"]["enc_a"]["probe"]["auc"] > 0.9
     assert any("enc_a is there in part, 4 of 5 units" in note for note in found["notes"])
     study.write(tmp_path / "report", found)
+
+
+def test_a_device_changes_no_result_and_one_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+    zoo = planted_zoo(tmp_path / "zoo.zarr", rows=200, spaces=("noise_a",))
+    one, other = (
+        run(zoo, settings=study.Settings(projections=300, rows_per_test=100, only=("gaussianity",), device=device))
+        for device in (None, "cpu")
+    )
+    shares = [found["spaces"]["noise_a"]["gaussianity"]["ad"] for found in (one, other)]
+    assert shares[1] == pytest.approx(shares[0], abs=0.01)
+    with pytest.raises(NoiseZooError, match="There is no device 'cuda:77' here"):
+        commands.study([str(tmp_path / "zoo.zarr"), "--device", "cuda:77"])
+    assert not (tmp_path / "report").exists()
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
