@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from noisezoo.analysis import Strength, fit_strength, orthogonalise, unit
+from noisezoo.analysis import Probes, Strength, fit_strength, orthogonalise, unit
 from noisezoo.analysis.streams import Floats, Ints, blocks
 from noisezoo.errors import NoiseZooError, nearest
 from noisezoo.study.data import Data
@@ -40,7 +40,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Edit:
-    """One attribute's directions: its normal w = μ₁ − μ₀ as it is, and made orthogonal to those of `keep`."""
+    """One attribute's directions: its normal w = μ₁ − μ₀ as it is, and made orthogonal to the normals of `keep`."""
 
     space: str
     attribute: str
@@ -50,28 +50,37 @@ class Edit:
 
 
 def plan(data: Data, space: str, attribute: str, keep: Sequence[str] | None = None, by: str = "power") -> Edit:
-    """The edit of an attribute that leaves `keep` alone (all others by default), its strength measured `by` power or quantile."""
-    probes = data.means(space)
-    keep = [name for name in probes.names if name != attribute] if keep is None else list(keep)
+    """The edit of an attribute that leaves `keep` alone (all others by default), its strength measured `by` power or quantile.
+
+    Of those to keep the normals of both probes are taken out, class means' and logistic: two estimates whose errors differ.
+    """
+    means = data.means(space)
+    keep = [name for name in means.names if name != attribute] if keep is None else list(keep)
     for name in (attribute, *keep):
-        if name not in probes.names:
-            why = probes.skipped.get(name)
+        if name not in means.names:
+            why = means.skipped.get(name)
             raise NoiseZooError(
                 f"'{name}' has no probe in {space}: {why}."
                 if why
-                else f"This zoo has no attribute '{name}': {nearest(name, probes.names)}"
+                else f"This zoo has no attribute '{name}': {nearest(name, means.names)}"
             )
     if attribute in keep:
         raise NoiseZooError(f"'{attribute}' cannot be changed and kept at once; leave it out of --keep.")
-    normal = probes.weights[probes.names.index(attribute)]
-    others = probes.weights[[probes.names.index(name) for name in keep]]
-    away = orthogonalise(normal, others) if keep else normal
+    normal = _normals(means, [attribute])[0]
+    away = normal
+    if keep:
+        both = means, data.probes(space)[0]
+        away = orthogonalise(normal, np.concatenate([_normals(probes, keep) for probes in both]))
     vectors = np.stack([unit(normal), unit(away)]).astype(np.float32)
     train, _ = data.divide(data.rows(space))
     rows = np.sort(np.random.default_rng(0).permutation(train)[:STRENGTH_ROWS])
     along = np.concatenate([block @ vectors.T for block in blocks(data.latents(space), rows)])
     plain, kept = (Direction(v, fit_strength(along[:, i], by)) for i, v in enumerate(vectors))
     return Edit(space, attribute, tuple(keep), plain, kept)
+
+
+def _normals(probes: Probes, names: Sequence[str]) -> Floats:
+    return probes.weights[[probes.names.index(name) for name in names]]
 
 
 def effects(

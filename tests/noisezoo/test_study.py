@@ -212,14 +212,14 @@ def test_an_attribute_of_one_class_is_left_out_by_name(tmp_path: Path) -> None:
 def test_an_edit_moves_its_attribute_by_standard_deviations_and_keeps_the_others(tmp_path: Path) -> None:
     data = Data(planted_zoo(tmp_path / "zoo.zarr", spaces=("noise_a",)), SETTINGS)
     edit = plan(data, "noise_a", "Smiling", ["Male", "Young"])
-    probes = data.means("noise_a")
     latents = np.asarray(data.latents("noise_a")[:50], np.float32)
-    ups, downs = (probes.scores(edit.kept.move(latents, by)) for by in (2.0, -2.0))
-    spread = probes.scores(latents).std(axis=0)
-    moved, leak, each = effects(probes.names, "Smiling", edit.keep, downs, ups, spread)
-    assert moved > 0.5
-    assert leak < 1e-3
-    assert set(each) == set(ATTRIBUTES)
+    for probes in (data.means("noise_a"), data.probes("noise_a")[0]):
+        ups, downs = (probes.scores(edit.kept.move(latents, by)) for by in (2.0, -2.0))
+        spread = probes.scores(latents).std(axis=0)
+        moved, leak, each = effects(probes.names, "Smiling", edit.keep, downs, ups, spread)
+        assert moved > 0.5
+        assert leak < 1e-3
+        assert set(each) == set(ATTRIBUTES)
     flat = edit.kept.move(latents, 1.5).reshape(50, -1) @ edit.kept.vector
     before = latents.reshape(50, -1) @ edit.kept.vector
     assert np.allclose(edit.kept.strength.to_sd(flat) - edit.kept.strength.to_sd(before), 1.5, atol=1e-2)
