@@ -30,7 +30,8 @@ def run(cfg: DictConfig) -> None:
         raise NoiseZooError(
             "Say what to edit: noisezoo edit --space toy_sd --rows 12,80 --attribute Smiling --strength -3:3:7 --keep Male,Young"
         )
-    data = Data(Zoo(Store(cfg.zoo)), Settings())
+    device = pick_device(cfg.device)
+    data = Data(Zoo(Store(cfg.zoo)), Settings(device=str(device)))
     configs = space_configs(cfg)
     if asked.space not in data.spaces or asked.space not in configs:
         known = [name for name in configs if name in data.spaces]
@@ -59,7 +60,7 @@ def run(cfg: DictConfig) -> None:
             "strength_by": asked.by,
         }
         picture, array = io.BytesIO(), io.BytesIO()
-        strip(configs[asked.space], moved, pick_device(cfg.device)).save(picture, "PNG")
+        strip(configs[asked.space], moved, device).save(picture, "PNG")
         np.save(array, moved.astype(data.latents(asked.space).dtype), allow_pickle=False)
         beside = Store(cfg.dir)
         beside.write(f"{folder}/strip.png", picture.getvalue())
